@@ -1,0 +1,1 @@
+//! Sockets: nothing else touches the network.

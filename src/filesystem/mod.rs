@@ -1,0 +1,1 @@
+//! Files, directories, open handles; nothing of fuser here.

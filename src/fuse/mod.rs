@@ -1,0 +1,1 @@
+//! The kernel's side; the only user of fuser.

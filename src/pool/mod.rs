@@ -1,0 +1,1 @@
+//! Logged-in connections, lent and taken back.

@@ -1,0 +1,1 @@
+//! Commands: one line each on the control connection.

@@ -1,0 +1,1 @@
+//! Lines of a listing to entries.

@@ -1,0 +1,1 @@
+//! The address in a 227 or 229 reply.

@@ -1,0 +1,1 @@
+//! Replies: what the server says on the control connection.

@@ -1,0 +1,203 @@
+//! The server as a store of files: all that the layers above know of FTP.
+//!
+//! Every method of [`Remote`] asks the server and may wait for it, up to the deadlines it was made with; none
+//! of them hangs. [`FtpRemote`] is the real one; tests put one in memory in its place.
+//!
+//! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`], then the methods of [`Remote`].
+
+pub mod error;
+
+pub use error::{RemoteError, RemoteResult};
+
+use crate::protocol::{Entry, Name, RemotePath, Timestamp};
+
+/// A directory's entries as one answer of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The entries, in the server's order; without `.` and `..`, each name once.
+    pub entries: Vec<Entry>,
+    /// Whether a name that is not in `entries` is proved absent. False where the server said, or a round number
+    /// of entries suggests, that it cut the listing short, or hides names that begin with a dot.
+    pub complete: bool,
+}
+
+/// How the bytes given to [`Remote::open_write`] become the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteMode {
+    /// A file that does not exist yet: stored under its own name.
+    Create,
+    /// Whatever is there is replaced, but only once the new content is complete: stored under a temporary
+    /// name beside it and renamed. A connection lost on the way costs nothing of the old content.
+    Replace,
+    /// The bytes go behind the `size` bytes that are there, where the server is proved able to
+    /// ([`RemoteError::Unsupported`] otherwise; nothing has happened then).
+    Append {
+        /// The file's size as last seen; another one is [`RemoteError::Changed`].
+        size: u64,
+    },
+}
+
+/// What the server has proved to hold when a write is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The file's size as the server says it, equal to what was written.
+    pub size: u64,
+    /// The modification time the server gave it, where one more question was not needed to know it.
+    pub modified: Option<Timestamp>,
+}
+
+/// Free and total space of the account, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be stored.
+    pub available: u64,
+    /// Bytes in all, where the server says (quota).
+    pub total: Option<u64>,
+}
+
+/// What this server can do, as proved or announced so far; for choices, never instead of an error's check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// Listings give times to the second (MLSD), so [`Remote::times`] need not be asked.
+    pub listing_has_seconds: bool,
+    /// One file's exact time can be asked for (MDTM or MLST).
+    pub exact_times: bool,
+    /// Permission bits can be changed (SITE CHMOD); false once the server has refused it as unknown.
+    pub set_mode: bool,
+    /// Times can be set by one of the known ways; false once all were refused as unknown.
+    pub set_modified: bool,
+    /// RETR can begin at an offset (REST).
+    pub restart: bool,
+}
+
+/// One RETR under way. Dropping it stops the transfer.
+pub trait ReadStream: Send {
+    /// Reads the next bytes into `buffer` and returns how many; waits at most for the data deadline.
+    ///
+    /// 0 means the end, and is only said when it is proved: the data connection ended in order *and* the completion
+    /// reply came. Whether the count agrees with the size is for the caller, who knows which size it expects.
+    ///
+    /// # Errors
+    /// Any of [`RemoteError`]; bytes handed out before stay valid, and a new stream may continue behind them.
+    fn read(&mut self, buffer: &mut [u8]) -> RemoteResult<usize>;
+
+    /// Whether somebody else waits for this connection and none is free: a stream that nobody waits for
+    /// should be dropped, another one at the next block boundary.
+    fn is_wanted(&self) -> bool;
+
+    /// Calls `wake` (from any thread, at least once) when [`Self::is_wanted`] turns true, so that a stream parked
+    /// without reading hears of it. `wake` must not block.
+    fn on_wanted(&mut self, wake: Box<dyn Fn() + Send + Sync>);
+}
+
+/// One STOR or APPE under way. Dropping it without [`Self::finish`] abandons the write: a file that was to be
+/// replaced keeps its old content; a new one may be left incomplete and is removed again if the server can be reached.
+pub trait WriteStream: Send {
+    /// Sends all of `bytes`, waiting while the server is slower than the caller, at most for the data deadline.
+    ///
+    /// # Errors
+    /// Any of [`RemoteError`]; the stream can only be dropped then.
+    fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()>;
+
+    /// Ends the transfer, and returns only once it is proved: completion reply and equal size, and for
+    /// [`WriteMode::Replace`] the rename as well.
+    ///
+    /// # Errors
+    /// Any of [`RemoteError`]: the content is then not proved to be there. For `Replace` the old one still is.
+    fn finish(self: Box<Self>) -> RemoteResult<Stored>;
+}
+
+/// A server, as files and directories. See the module's documentation.
+///
+/// Implementations retry by themselves what is safe to send twice (reads, listings, questions) after a lost
+/// connection, within their deadline; what is not (rename, remove, make) they resolve by looking at the result.
+pub trait Remote: Send + Sync {
+    /// Lists a directory.
+    ///
+    /// # Errors
+    /// [`RemoteError::NotFound`] and [`RemoteError::NotDirectory`] only where proved; never an empty listing for a failure.
+    fn list(&self, directory: &RemotePath) -> RemoteResult<Listing>;
+
+    /// Asks for one entry. Its name is the path's last one (for the root: none is invented, `root` is used).
+    ///
+    /// # Errors
+    /// [`RemoteError::NotFound`] only where proved.
+    fn stat(&self, path: &RemotePath) -> RemoteResult<Entry>;
+
+    /// Asks for the exact modification times of files in one directory, pipelined: one or two round trips in all.
+    ///
+    /// The result is as long as `names`; `None` where the server would not say.
+    ///
+    /// # Errors
+    /// Only where the server could not be asked.
+    fn times(&self, directory: &RemotePath, names: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>>;
+
+    /// Starts reading a file at byte `offset` (TYPE I). Source: RFC 959 §4.1.3 (RETR), RFC 3659 §5 (REST).
+    ///
+    /// Returns when the transfer is asked for; a refusal may come from here or from the first read. Where the server cannot restart,
+    /// the bytes before `offset` are read and thrown away.
+    ///
+    /// # Errors
+    /// [`RemoteError::NotFound`], [`RemoteError::IsDirectory`], [`RemoteError::Refused`], or no connection.
+    fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>>;
+
+    /// Starts writing a file. Source: RFC 959 §4.1.3 (STOR, APPE).
+    ///
+    /// # Errors
+    /// A refusal may come from here, from a write, or from `finish`.
+    fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>>;
+
+    /// Renames a file or directory; a file at `to` is replaced, as rename(2) does, also where the server refuses to
+    /// (the old target is then kept under another name until the rename is proved). Source: RFC 959 §4.1.3 (RNFR, RNTO).
+    ///
+    /// # Errors
+    /// [`RemoteError::NotEmpty`] or [`RemoteError::Exists`] where `to` is a directory; after any error both names are as before
+    /// as far as the server could be reached.
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()>;
+
+    /// Removes a file or symbolic link (DELE).
+    ///
+    /// # Errors
+    /// [`RemoteError::NotFound`], [`RemoteError::IsDirectory`], [`RemoteError::Refused`], or no connection.
+    fn remove_file(&self, path: &RemotePath) -> RemoteResult<()>;
+
+    /// Removes an empty directory (RMD); never more than that.
+    ///
+    /// # Errors
+    /// [`RemoteError::NotEmpty`], [`RemoteError::NotDirectory`], [`RemoteError::NotFound`], [`RemoteError::Refused`].
+    fn remove_directory(&self, path: &RemotePath) -> RemoteResult<()>;
+
+    /// Makes a directory (MKD).
+    ///
+    /// # Errors
+    /// [`RemoteError::Exists`] where there is something of that name, also if the server claims success.
+    fn make_directory(&self, path: &RemotePath) -> RemoteResult<()>;
+
+    /// Makes a symbolic link (SITE SYMLINK, where offered).
+    ///
+    /// # Errors
+    /// [`RemoteError::Unsupported`] on most servers.
+    fn make_symlink(&self, path: &RemotePath, target: &[u8]) -> RemoteResult<()>;
+
+    /// Sets a modification time by the first way that works (MFMT, MFF, SITE UTIME, MDTM with two arguments), and
+    /// returns it as the server keeps it.
+    ///
+    /// # Errors
+    /// [`RemoteError::Unsupported`] where every way was refused as unknown.
+    fn set_modified(&self, path: &RemotePath, time: Timestamp) -> RemoteResult<Timestamp>;
+
+    /// Sets the permission bits (SITE CHMOD).
+    ///
+    /// # Errors
+    /// [`RemoteError::Unsupported`] where the server does not know the command.
+    fn set_mode(&self, path: &RemotePath, mode: u32) -> RemoteResult<()>;
+
+    /// Asks how much can still be stored (AVBL, SITE QUOTA); `None` where the server does not say.
+    ///
+    /// # Errors
+    /// Only where the server could not be asked.
+    fn space(&self, directory: &RemotePath) -> RemoteResult<Option<Space>>;
+
+    /// What is known of the server so far; memory only, no round trip.
+    fn abilities(&self) -> Abilities;
+}
