@@ -1,0 +1,60 @@
+//! Open files and directories.
+
+use super::attributes::Found;
+use super::inodes::InodeNumber;
+use crate::protocol::EntryKind;
+
+/// One open of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandleId(pub u64);
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenFlags {
+    /// Reading (O_RDONLY or O_RDWR).
+    pub read: bool,
+    /// Writing (O_WRONLY or O_RDWR).
+    pub write: bool,
+    /// Every write goes to the end (O_APPEND).
+    pub append: bool,
+    /// The content is dropped (O_TRUNC).
+    pub truncate: bool,
+    /// `create` only: the name must be free (O_EXCL).
+    pub exclusive: bool,
+}
+
+/// An opened file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// For the calls that follow.
+    pub handle: HandleId,
+    /// Whether the pages that the kernel may hold are of this very version.
+    pub keep_cache: bool,
+    /// Whether the attributes told to the kernel before may differ from now: it should be told to ask again.
+    pub attributes_changed: bool,
+}
+
+/// One name in a directory, as readdir shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The name; also `.` and `..`.
+    pub name: Box<[u8]>,
+    /// Its inode number.
+    pub ino: InodeNumber,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Where reading goes on behind this entry.
+    pub next_cookie: u64,
+    /// What stat shows, where it was asked for; never for `.` and `..`. Its lookup count has not grown:
+    /// [`Filesystem::remember`](super::Filesystem::remember) does that once the kernel takes the entry.
+    pub found: Option<Found>,
+}
+
+/// What lseek(2) looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeekFor {
+    /// SEEK_DATA.
+    Data,
+    /// SEEK_HOLE.
+    Hole,
+}

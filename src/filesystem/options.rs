@@ -1,0 +1,64 @@
+//! What a mount is told once: who owns the files, how long answers are believed, where staging files lie.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of a [`Filesystem`](super::Filesystem); [`Default`] gives the documented defaults.
+#[derive(Debug, Clone)]
+pub struct FilesystemOptions {
+    /// The owner that every file shows.
+    pub uid: u32,
+    /// The group that every file shows.
+    pub gid: u32,
+    /// Bits taken from the mode of files.
+    pub file_mask: u32,
+    /// Bits taken from the mode of directories.
+    pub directory_mask: u32,
+    /// The mode of every file, instead of what the server lists.
+    pub file_mode: Option<u32>,
+    /// The mode of every directory, instead of what the server lists.
+    pub directory_mode: Option<u32>,
+    /// Nothing is ever changed on the server.
+    pub read_only: bool,
+    /// Whether a change of owner that cannot be made is claimed to have worked.
+    pub ignore_owner_changes: bool,
+    /// How old a listing may be to answer lookups and readdir.
+    pub dir_timeout: Duration,
+    /// How old attributes may be when a file is opened, and how long the kernel may believe them.
+    pub attr_timeout: Duration,
+    /// How long one operation may wait for another one's question to the server.
+    pub operation_timeout: Duration,
+    /// Entries in all cached listings.
+    pub listing_entries_max: usize,
+    /// Where staging files lie; they have no name there.
+    pub staging_dir: PathBuf,
+    /// Bytes of file content kept in memory.
+    pub cache_bytes_max: usize,
+    /// Streams (transfers under way) for reading, over all files.
+    pub streams_max: usize,
+    /// The most that is fetched so that an open file survives its removal or replacement; a larger one is refused.
+    pub preserve_bytes_max: u64,
+}
+
+impl Default for FilesystemOptions {
+    fn default() -> Self {
+        Self {
+            uid: 0,
+            gid: 0,
+            file_mask: 0,
+            directory_mask: 0,
+            file_mode: None,
+            directory_mode: None,
+            read_only: false,
+            ignore_owner_changes: false,
+            dir_timeout: Duration::from_secs(30),
+            attr_timeout: Duration::from_secs(1),
+            operation_timeout: Duration::from_secs(60),
+            listing_entries_max: 500_000,
+            staging_dir: std::env::temp_dir(),
+            cache_bytes_max: 256 << 20,
+            streams_max: 6,
+            preserve_bytes_max: 1 << 30,
+        }
+    }
+}
