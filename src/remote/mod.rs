@@ -28,7 +28,11 @@ pub enum WriteMode {
     Create,
     /// Whatever is there is replaced, but only once the new content is complete: stored under a temporary
     /// name beside it and renamed. A connection lost on the way costs nothing of the old content.
-    Replace,
+    Replace {
+        /// The permission bits of the file that is replaced, where they are known: the new one gets them before it is
+        /// renamed, so that a script stays executable. A server that cannot set them keeps its default; that is no error.
+        mode: Option<u32>,
+    },
     /// The bytes go behind the `size` bytes that are there, where the server is proved able to
     /// ([`RemoteError::Unsupported`] otherwise; nothing has happened then).
     Append {
@@ -119,6 +123,9 @@ pub trait Remote: Send + Sync {
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing>;
 
     /// Asks for one entry. Its name is the path's last one (for the root: none is invented, `root` is used).
+    ///
+    /// Servers differ in what they say of a symbolic link: some describe what it points to (proftpd, pyftpdlib), and a
+    /// link that points nowhere is then found in the listing of its directory. Only [`Self::list`] tells links for certain.
     ///
     /// # Errors
     /// [`RemoteError::NotFound`] only where proved.
