@@ -1,0 +1,167 @@
+//! MLSD and MLST: facts and a name (RFC 3659 §7).
+//!
+//! `type=file;size=12;modify=20240102030405; name`: the name begins behind the first space and has no end but the
+//! line's. Facts come in any order and case; each may be missing.
+
+use super::dates::parse_time_val;
+use super::{Context, Dialect, Line, without_slash};
+use crate::protocol::entry::{Entry, EntryKind};
+use crate::protocol::path::Name;
+
+/// The only format of MLSD.
+pub const DIALECT: Dialect = Dialect { name: "MLSD", parse };
+
+/// Reads the line of facts in a reply to MLST, with or without the space before it, as the entry called `name`.
+///
+/// The name in the line is not looked at: servers write a path there, or the name alone, or their own spelling of it.
+/// `None` where the line holds no facts. Source: RFC 3659 §7.2.
+pub fn parse_mlst(line: &[u8], name: Name) -> Option<Entry> {
+    let line = line.strip_prefix(b" ").unwrap_or(line);
+    let (facts, _) = split_name(line).unwrap_or((line, b""));
+    let facts = Facts::parse(facts).filter(|_| !facts.is_empty())?;
+    let kind = match facts.kind {
+        FactKind::Entry(kind) => kind,
+        FactKind::Dots => EntryKind::Directory,
+    };
+    Some(facts.into_entry(name, kind))
+}
+
+fn parse(line: &[u8], _context: &Context) -> Line {
+    let Some((facts, name)) = split_name(line) else { return Line::NotMine };
+    let Some(facts) = Facts::parse(facts) else { return Line::NotMine };
+    match facts.kind {
+        FactKind::Dots => Line::Dots,
+        FactKind::Entry(kind) => Line::named(without_slash(name, kind), |name| facts.into_entry(name, kind)),
+    }
+}
+
+/// Splits at the first space, into facts and name.
+fn split_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (facts, name) = line.split_at_checked(space)?;
+    // Some servers leave out the last `;`, which RFC 3659 §7.2 wants. But where a link's target is told, a missing one
+    // rather means that the target has a space in it, and the facts go on.
+    if !facts.ends_with(b";") && find_ignoring_case(facts, b"=os.unix=slink:").is_some() {
+        let end = line.windows(2).position(|pair| pair == b"; ")?;
+        let (facts, name) = line.split_at_checked(end + 1)?;
+        return Some((facts, name.strip_prefix(b" ")?));
+    }
+    Some((facts, name.strip_prefix(b" ")?))
+}
+
+/// What the `type` fact says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FactKind {
+    Entry(EntryKind),
+    /// `cdir` or `pdir`: the directory itself, or its parent.
+    Dots,
+}
+
+/// The facts that an [`Entry`] has a place for, as slices of the line.
+struct Facts<'line> {
+    kind: FactKind,
+    link_target: Option<&'line [u8]>,
+    size: Option<&'line [u8]>,
+    modify: Option<&'line [u8]>,
+    mode: Option<&'line [u8]>,
+    owner: Option<&'line [u8]>,
+    owner_name: Option<&'line [u8]>,
+    group: Option<&'line [u8]>,
+    group_name: Option<&'line [u8]>,
+    unique: Option<&'line [u8]>,
+}
+
+impl<'line> Facts<'line> {
+    /// Reads facts up to the space; `None` where there is something and none of it is a fact.
+    fn parse(bytes: &'line [u8]) -> Option<Self> {
+        let mut facts = Self {
+            // RFC 3659 §7.5.1 lets a server leave the type out; what is no folder is shown as a file.
+            kind: FactKind::Entry(EntryKind::File),
+            link_target: None,
+            size: None,
+            modify: None,
+            mode: None,
+            owner: None,
+            owner_name: None,
+            group: None,
+            group_name: None,
+            unique: None,
+        };
+        let mut any = bytes.is_empty();
+        for fact in bytes.split(|byte| *byte == b';') {
+            let Some(equals) = fact.iter().position(|byte| *byte == b'=') else { continue };
+            let Some((key, value)) = fact.split_at_checked(equals) else { continue };
+            any = true;
+            facts.take(key, value.strip_prefix(b"=").unwrap_or(value));
+        }
+        any.then_some(facts)
+    }
+
+    fn take(&mut self, key: &[u8], value: &'line [u8]) {
+        let place = match key {
+            key if key.eq_ignore_ascii_case(b"type") => return self.take_type(value),
+            key if key.eq_ignore_ascii_case(b"size") => &mut self.size,
+            key if key.eq_ignore_ascii_case(b"modify") => &mut self.modify,
+            key if key.eq_ignore_ascii_case(b"unique") => &mut self.unique,
+            key if key.eq_ignore_ascii_case(b"UNIX.mode") => &mut self.mode,
+            key if key.eq_ignore_ascii_case(b"UNIX.ownername") => &mut self.owner_name,
+            key if key.eq_ignore_ascii_case(b"UNIX.groupname") => &mut self.group_name,
+            key if key.eq_ignore_ascii_case(b"UNIX.owner") || key.eq_ignore_ascii_case(b"UNIX.uid") => &mut self.owner,
+            key if key.eq_ignore_ascii_case(b"UNIX.group") || key.eq_ignore_ascii_case(b"UNIX.gid") => &mut self.group,
+            _ => return,
+        };
+        if !value.is_empty() {
+            *place = Some(value);
+        }
+    }
+
+    /// Reads a `type` (RFC 3659 §7.5.1), or what servers write there for symbolic links.
+    fn take_type(&mut self, value: &'line [u8]) {
+        let lower = value.to_ascii_lowercase();
+        self.kind = FactKind::Entry(match lower.as_slice() {
+            b"dir" => EntryKind::Directory,
+            b"cdir" | b"pdir" => {
+                self.kind = FactKind::Dots;
+                return;
+            }
+            b"link" | b"symlink" | b"slink" | b"os.unix=symlink" | b"os.unix=slink" => EntryKind::Symlink,
+            other if other.starts_with(b"os.unix=slink:") => {
+                self.link_target = value.get(b"os.unix=slink:".len()..).filter(|target| !target.is_empty());
+                EntryKind::Symlink
+            }
+            // Devices, pipes and sockets: `OS.unix=blk-11/108`, `OS.unix=chr-1/3`, `OS.unix=pipe`.
+            other if other.starts_with(b"os.") => EntryKind::Other,
+            // `file`, and words of no RFC, which tell no more than a missing fact.
+            _ => EntryKind::File,
+        });
+    }
+
+    fn into_entry(self, name: Name, kind: EntryKind) -> Entry {
+        Entry {
+            name,
+            kind,
+            size: self.size.and_then(parse_decimal),
+            modified: self.modify.and_then(parse_time_val),
+            mode: self.mode.and_then(parse_octal),
+            owner: self.owner_name.or(self.owner).map(Into::into),
+            group: self.group_name.or(self.group).map(Into::into),
+            link_target: self.link_target.map(Into::into),
+            unique: self.unique.map(Into::into),
+        }
+    }
+}
+
+fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
+}
+
+/// The permission bits of `0755`, or of `100755`, where the kind of file stands before them.
+fn parse_octal(digits: &[u8]) -> Option<u32> {
+    let mode = u32::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?, 8).ok()?;
+    (mode <= 0o177_777).then_some(mode & 0o7777)
+}
+
+/// Where `part`, which is in lower case, begins in `bytes`.
+fn find_ignoring_case(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window.eq_ignore_ascii_case(part))
+}

@@ -1,0 +1,1 @@
+//! Listings whole: what no single dialect decides.
