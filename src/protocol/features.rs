@@ -1,1 +1,160 @@
-//! What FEAT lists.
+//! What FEAT lists (RFC 2389 §3).
+//!
+//! A hint and no more: servers list what they do not do and do what they do not list. What is not listed is tried
+//! where it matters, and what is listed may still be refused.
+
+use super::reply::{Reply, ReplyClass};
+
+/// The features of one answer to FEAT.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Features {
+    features: Vec<Feature>,
+    mlst_facts: Vec<MlstFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Feature {
+    /// Upper case.
+    name: String,
+    /// What follows it, as sent.
+    parameters: String,
+}
+
+/// A fact that MLSD and MLST can tell (RFC 3659 §7.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MlstFact {
+    /// Lower case: `modify`, `unix.mode`.
+    pub name: String,
+    /// Whether it is told without asking (marked `*`).
+    pub is_enabled: bool,
+}
+
+impl Features {
+    /// Reads an answer to FEAT. A refusal, or a reply of one line, lists nothing.
+    pub fn parse(reply: &Reply) -> Self {
+        let mut parsed = Self::default();
+        if reply.class() != ReplyClass::Completion {
+            return parsed;
+        }
+        for line in reply.middle_lines() {
+            parsed.add_line(&String::from_utf8_lossy(line));
+        }
+        parsed
+    }
+
+    /// Whether a feature is listed, by its first word in any case: `SIZE`, `MLST`.
+    pub fn has(&self, name: &str) -> bool {
+        self.features.iter().any(|feature| feature.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a feature is listed with a parameter, both in any case: `SITE` with `SYMLINK`, `AUTH` with `TLS`.
+    pub fn has_with(&self, name: &str, parameter: &str) -> bool {
+        self.features.iter().filter(|feature| feature.name.eq_ignore_ascii_case(name)).any(|feature| {
+            feature
+                .parameters
+                .split(|character: char| character.is_ascii_whitespace() || matches!(character, ';' | ','))
+                .any(|word| word.eq_ignore_ascii_case(parameter))
+        })
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.features.is_empty()
+    }
+
+    /// MLST, and with it MLSD (RFC 3659 §7.8).
+    pub fn mlst(&self) -> bool {
+        self.has("MLST") || self.has("MLSD")
+    }
+
+    /// What MLSD and MLST can tell, in the server's order.
+    pub fn mlst_facts(&self) -> &[MlstFact] {
+        &self.mlst_facts
+    }
+
+    /// SIZE (RFC 3659 §4).
+    pub fn size(&self) -> bool {
+        self.has("SIZE")
+    }
+
+    /// MDTM (RFC 3659 §3).
+    pub fn mdtm(&self) -> bool {
+        self.has("MDTM")
+    }
+
+    /// REST STREAM: RETR and STOR can begin at an offset (RFC 3659 §5).
+    pub fn rest_stream(&self) -> bool {
+        self.has_with("REST", "STREAM")
+    }
+
+    /// RANG STREAM: RETR can end at an offset.
+    pub fn rang_stream(&self) -> bool {
+        self.has_with("RANG", "STREAM")
+    }
+
+    /// MFMT: modification times can be set.
+    pub fn mfmt(&self) -> bool {
+        self.has("MFMT")
+    }
+
+    /// MFF with the `modify` fact.
+    pub fn mff_modify(&self) -> bool {
+        self.has_with("MFF", "MODIFY")
+    }
+
+    /// UTF8: names are UTF-8 (RFC 2640 §3).
+    pub fn utf8(&self) -> bool {
+        self.has("UTF8") || self.has("UTF-8")
+    }
+
+    /// EPSV (RFC 2428).
+    pub fn epsv(&self) -> bool {
+        self.has("EPSV")
+    }
+
+    /// PRET: wanted before PASV.
+    pub fn pret(&self) -> bool {
+        self.has("PRET")
+    }
+
+    /// CLNT: may be wanted before OPTS UTF8.
+    pub fn clnt(&self) -> bool {
+        self.has("CLNT")
+    }
+
+    /// AVBL: free space can be asked for.
+    pub fn avbl(&self) -> bool {
+        self.has("AVBL")
+    }
+
+    /// AUTH TLS (RFC 4217). `AUTH TLS-C` and `AUTH SSL` do not count.
+    pub fn auth_tls(&self) -> bool {
+        self.has_with("AUTH", "TLS")
+    }
+
+    fn add_line(&mut self, line: &str) {
+        let line = line.trim();
+        let (name, parameters) =
+            line.split_once(|character: char| character.is_ascii_whitespace()).unwrap_or((line, ""));
+        if name.is_empty() {
+            return;
+        }
+        if name.eq_ignore_ascii_case("MLST") {
+            self.mlst_facts = parse_facts(parameters);
+        }
+        self.features.push(Feature { name: name.to_ascii_uppercase(), parameters: parameters.trim().to_owned() });
+    }
+}
+
+/// `type*;size*;modify*;perm;` to facts.
+fn parse_facts(parameters: &str) -> Vec<MlstFact> {
+    parameters
+        .split(';')
+        .map(str::trim)
+        .filter(|fact| !fact.is_empty())
+        .map(|fact| {
+            let name = fact.strip_suffix('*');
+            MlstFact { name: name.unwrap_or(fact).to_ascii_lowercase(), is_enabled: name.is_some() }
+        })
+        .collect()
+}

@@ -14,7 +14,16 @@ pub mod passive;
 pub mod path;
 pub mod pipeline;
 pub mod reply;
+pub mod secret;
+pub mod timestamp;
 pub mod transfer;
 
+pub use command::{Command, CommandError, Encoding, TypeCode, UtimeSpelling};
 pub use entry::{Entry, EntryKind, Precision, Timestamp};
+pub use features::Features;
+pub use passive::PassiveAddress;
 pub use path::{Name, NameError, RemotePath};
+pub use pipeline::{Expects, Pipeline};
+pub use reply::{Reply, ReplyClass, ReplyCode, ReplyDecoder, ReplyLimits};
+pub use secret::Secret;
+pub use transfer::Transfer;

@@ -55,9 +55,10 @@ impl Name {
     }
 }
 
+/// For people: UTF-8 as it is, control characters and other bytes escaped (`\x07`).
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.escape_ascii(), f)
+        write_readable(f, &self.0)
     }
 }
 
@@ -144,9 +145,10 @@ impl RemotePath {
     }
 }
 
+/// For people: UTF-8 as it is, control characters and other bytes escaped (`\x07`).
 impl fmt::Display for RemotePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.escape_ascii(), f)
+        write_readable(f, &self.0)
     }
 }
 
@@ -154,6 +156,31 @@ impl fmt::Debug for RemotePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// Writes bytes from a server so that a terminal or log can show them: UTF-8 as it is; control characters, what
+/// reorders text or cannot be seen, and bytes that are no UTF-8, escaped.
+pub(super) fn write_readable(sink: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\0'..='\x1f' | '\x7f' => write!(sink, "\\x{:02x}", u32::from(character))?,
+                // C1 controls; zero-width characters; line separators; marks that turn the direction of writing.
+                '\u{80}'..='\u{9f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}' => {
+                    write!(sink, "{}", character.escape_unicode())?;
+                }
+                _ => sink.write_char(character)?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(sink, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,5 +209,12 @@ mod tests {
         assert_eq!(path.parent().and_then(|parent| parent.parent()), Some(RemotePath::root()));
         assert_eq!(RemotePath::root().join(&Name::new("x").unwrap()).as_bytes(), b"/x");
         assert_eq!(RemotePath::root().parent(), None);
+    }
+
+    #[test]
+    fn path_is_shown_as_it_is_but_for_what_a_terminal_would_obey() {
+        let path = RemotePath::parse("/Größe/a\\b/\x1b[2J\u{202e}".as_bytes()).unwrap();
+        assert_eq!(path.to_string(), r"/Größe/a\b/\x1b[2J\u{202e}".replace(r"\\", r"\"));
+        assert_eq!(Name::new(b"caf\xe9").unwrap().to_string(), r"caf\xe9");
     }
 }
