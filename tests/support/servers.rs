@@ -1,0 +1,497 @@
+//! Real FTP servers for the tests: started on 127.0.0.1 with an account and a folder of their own, and gone with the test.
+//!
+//! `scripts/servers` fetches vsftpd, proftpd, pure-ftpd and pyftpdlib; the embedded one (libunftp) runs in this process and
+//! needs nothing but cargo. Where one cannot be had, [`Server::start`] says so on the terminal and gives `None`; with
+//! `FTPFS_TESTS_NEED_SERVERS=1` in the environment, as `scripts/check` has it, it panics instead.
+//!
+//! The first three fork a process for each client, so killing the one we started would not be enough: each
+//! server is the first process of a PID namespace, and the kernel ends all of them with it, also when the test is killed.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "a test's way to fail")]
+
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+#[path = "embedded.rs"]
+mod embedded;
+
+/// The account's name on every server.
+pub(crate) const USER: &str = "tester";
+/// Its password, with bytes that a URL would have to escape.
+pub(crate) const PASSWORD: &str = "right #1 p@ss";
+/// The same as crypt(3) keeps it.
+const PASSWORD_HASH: &str =
+    "$6$ftpfstests$9aPpIi80hpA4LtSfNelP4mYIg8ibVtlbZzMwXXjkCD2fOdooNpYg4IuWUNpcRuwNZuuekQw69JQPWA62p.DQD1";
+/// Whom the servers run as and whom the files belong to: nobody, in Debian.
+const SERVER_UID: u32 = 65534;
+
+/// How long a server may take to listen, or to be gone.
+const SERVER_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a condition is looked at again while it is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The servers that each test of the mount runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerKind {
+    Vsftpd,
+    Proftpd,
+    PureFtpd,
+    Pyftpdlib,
+    /// libunftp, in this process.
+    Embedded,
+}
+
+impl ServerKind {
+    pub(crate) const ALL: [Self; 5] = [Self::Vsftpd, Self::Proftpd, Self::PureFtpd, Self::Pyftpdlib, Self::Embedded];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vsftpd => "vsftpd",
+            Self::Proftpd => "proftpd",
+            Self::PureFtpd => "pure-ftpd",
+            Self::Pyftpdlib => "pyftpdlib",
+            Self::Embedded => "embedded",
+        }
+    }
+
+    /// Why this server cannot be started here, if so.
+    fn missing(self) -> Option<String> {
+        let program = match self {
+            Self::Embedded => return None,
+            Self::Vsftpd | Self::Proftpd | Self::PureFtpd => tree().join("usr/sbin").join(self.name()),
+            Self::Pyftpdlib => venv_python(),
+        };
+        if !program.exists() {
+            return Some(format!("{} is not there (scripts/servers fetches it)", program.display()));
+        }
+        if !is_root() && self != Self::Pyftpdlib {
+            return Some("only root can start it".to_owned());
+        }
+        None
+    }
+}
+
+/// What a server is told beside its port and folder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerSettings {
+    /// How many control connections it takes at once. The embedded server has no such limit and ignores it.
+    pub(crate) connections_max: Option<u32>,
+    /// After how much silence it closes a control connection; whole seconds. Pure-FTPd knows minutes only and ignores it.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// After how many entries it cuts a listing short: Pure-FTPd only.
+    pub(crate) listing_max: Option<u32>,
+}
+
+/// A server that runs, or has been stopped and can run again on the same port.
+pub(crate) struct Server {
+    kind: ServerKind,
+    settings: ServerSettings,
+    port: u16,
+    /// Holds the folder of the account, and beside it the server's configuration.
+    home: TempDir,
+    running: Option<Running>,
+}
+
+enum Running {
+    Process(Child),
+    Embedded(embedded::EmbeddedServer),
+}
+
+impl Server {
+    /// Starts a server with an empty folder, and returns when it listens.
+    ///
+    /// `None` where it cannot be had here, after saying so on the terminal.
+    ///
+    /// # Panics
+    /// Where it does not start; where it cannot be had, and the environment says that it must.
+    pub(crate) fn start(kind: ServerKind, settings: ServerSettings) -> Option<Self> {
+        if let Some(reason) = kind.missing() {
+            skip(kind, &reason);
+            return None;
+        }
+        let home = TempDir::with_prefix("ftpfs-server-").unwrap();
+        fs::set_permissions(home.path(), Permissions::from_mode(0o711)).unwrap();
+        let folder = home.path().join("files");
+        fs::create_dir(&folder).unwrap();
+        if is_root() && kind != ServerKind::Embedded {
+            chown(&folder, Some(SERVER_UID), Some(SERVER_UID)).unwrap();
+        }
+        let mut server = Self { kind, settings, port: free_port(), home, running: None };
+        server.restart();
+        Some(server)
+    }
+
+    pub(crate) fn kind(&self) -> ServerKind {
+        self.kind
+    }
+
+    /// The account's root as it lies on the disk: what is here is what the server has.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.home.path().join("files")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of the account's root, without the password.
+    pub(crate) fn url(&self) -> String {
+        format!("ftp://{USER}@127.0.0.1:{}/", self.port)
+    }
+
+    /// Makes all below `path` in the server's folder the server's own, so that it may change what a test put there.
+    pub(crate) fn give(&self, path: impl AsRef<Path>) {
+        if is_root() && self.kind != ServerKind::Embedded {
+            give(&self.folder().join(path));
+        }
+    }
+
+    /// Ends the server at once, as a crash would, with all of its connections.
+    pub(crate) fn stop(&mut self) {
+        match self.running.take() {
+            None => return,
+            Some(Running::Process(mut child)) => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            Some(Running::Embedded(server)) => server.stop(),
+        }
+        wait_until(&format!("{} is gone", self.kind.name()), || !is_listening(self.port));
+    }
+
+    /// Starts the server again, on the same port and folder; stops it first where it runs.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        if self.kind == ServerKind::Embedded {
+            let server = embedded::EmbeddedServer::start(self.folder(), self.port, self.settings.idle_timeout);
+            self.running = Some(Running::Embedded(server));
+        } else {
+            let command = self.command();
+            self.running = Some(Running::Process(spawn(command)));
+        }
+        let started = Instant::now();
+        while !is_listening(self.port) {
+            if let Some(Running::Process(child)) = &mut self.running {
+                let ended = child.try_wait().unwrap();
+                assert!(ended.is_none(), "{} ended at once: {}", self.kind.name(), self.log());
+            }
+            assert!(started.elapsed() < SERVER_DEADLINE, "{} does not listen: {}", self.kind.name(), self.log());
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+
+    /// What the server has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).map_or_else(
+            |error| format!("(no log: {error})"),
+            |text| format!("its log {} says:\n{text}", self.log_path().display()),
+        )
+    }
+
+    fn log_path(&self) -> PathBuf {
+        let folder = target().join("tmp/servers");
+        fs::create_dir_all(&folder).unwrap();
+        folder.join(format!("{}-{}-{}.log", self.kind.name(), std::process::id(), self.port))
+    }
+
+    fn command(&self) -> Command {
+        let server = match self.kind {
+            ServerKind::Vsftpd => self.vsftpd(),
+            ServerKind::Proftpd => self.proftpd(),
+            ServerKind::PureFtpd => self.pure_ftpd(),
+            ServerKind::Pyftpdlib => self.pyftpdlib(),
+            ServerKind::Embedded => unreachable!("it is no process"),
+        };
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if is_root() {
+            // The shell is the namespace's first process and not the server: the kernel forgets whose death is to kill a
+            // process as soon as that changes its user, as servers do.
+            command.args(["unshare", "--mount", "--pid", "--kill-child=KILL", "sh", "-c", "\"$@\" & wait", "sh"]);
+        }
+        command.args(server);
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.env("LD_LIBRARY_PATH", libraries()).env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
+        command
+    }
+
+    /// vsftpd asks PAM and the list of users: private mounts put ours in the place of both.
+    fn vsftpd(&self) -> Vec<String> {
+        let home = self.home.path();
+        let pam = home.join("pam.d");
+        fs::create_dir_all(&pam).unwrap();
+        let asks = home.join("password");
+        fs::write(&asks, format!("#!/bin/sh\n[ \"$PAM_USER\" = {USER} ] && [ \"$(tr -d '\\000')\" = '{PASSWORD}' ]\n"))
+            .unwrap();
+        fs::set_permissions(&asks, Permissions::from_mode(0o700)).unwrap();
+        fs::write(
+            pam.join("ftpfs"),
+            // pam_exec has no opinion on setting credentials, and a stack without any opinion refuses: so permit is last.
+            format!(
+                "auth requisite pam_exec.so expose_authtok quiet {}\nauth required pam_permit.so\n\
+                 account required pam_permit.so\n",
+                asks.display()
+            ),
+        )
+        .unwrap();
+        let users = home.join("passwd");
+        let account = format!("{USER}:x:{SERVER_UID}:{SERVER_UID}::{}:/bin/sh\n", self.folder().display());
+        fs::write(&users, fs::read_to_string("/etc/passwd").unwrap() + &account).unwrap();
+        let mut lines = format!(
+            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
+             anonymous_enable=NO\nlocal_enable=YES\npam_service_name=ftpfs\nchroot_local_user=YES\nallow_writeable_chroot=YES\n\
+             write_enable=YES\nlocal_umask=022\nsecure_chroot_dir={empty}\nxferlog_enable=NO\n\
+             delay_failed_login=0\nmax_login_fails=3\n",
+            port = self.port,
+            empty = pam.display(),
+        );
+        if let Some(limit) = self.settings.connections_max {
+            lines += &format!("max_clients={limit}\n");
+        }
+        if let Some(idle) = self.settings.idle_timeout {
+            lines += &format!("idle_session_timeout={}\n", idle.as_secs());
+        }
+        let configuration = home.join("vsftpd.conf");
+        fs::write(&configuration, lines).unwrap();
+        strings([
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/pam.d && mount --bind \"$1\" /etc/passwd && shift && exec \"$@\"",
+            text(&pam),
+            text(&users),
+            text(&tree().join("usr/sbin/vsftpd")),
+            text(&configuration),
+        ])
+    }
+
+    fn proftpd(&self) -> Vec<String> {
+        let home = self.home.path();
+        let users = home.join("users");
+        fs::write(
+            &users,
+            format!("{USER}:{PASSWORD_HASH}:{SERVER_UID}:{SERVER_UID}::{}:/bin/sh\n", self.folder().display()),
+        )
+        .unwrap();
+        fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+        let mut lines = format!(
+            "ServerType standalone\nDefaultAddress 127.0.0.1\nUseIPv6 off\nPort {port}\nUser nobody\nGroup nogroup\n\
+             ModulePath {modules}\nLoadModule mod_site_misc.c\n\
+             AuthOrder mod_auth_file.c\nAuthUserFile {users}\nRequireValidShell off\nDefaultRoot ~\nUmask 022\n\
+             UseReverseDNS off\nWtmpLog off\nTransferLog none\nAllowOverwrite on\nMaxInstances 60\n\
+             SystemLog {home}/proftpd.log\nScoreboardFile {home}/scoreboard\nPidFile {home}/pid\nDelayEngine off\n",
+            port = self.port,
+            modules = tree().join("usr/lib/proftpd").display(),
+            users = users.display(),
+            home = home.display(),
+        );
+        if let Some(limit) = self.settings.connections_max {
+            lines += &format!("MaxClients {limit}\n");
+        }
+        if let Some(idle) = self.settings.idle_timeout {
+            lines += &format!("TimeoutIdle {}\n", idle.as_secs());
+        }
+        let configuration = home.join("proftpd.conf");
+        fs::write(&configuration, lines).unwrap();
+        strings([text(&tree().join("usr/sbin/proftpd")), "--nodaemon", "--config", text(&configuration)])
+    }
+
+    fn pure_ftpd(&self) -> Vec<String> {
+        let home = self.home.path();
+        let users = home.join("users");
+        fs::write(
+            &users,
+            format!("{USER}:{PASSWORD_HASH}:{SERVER_UID}:{SERVER_UID}::{}/./::::::::::::\n", self.folder().display()),
+        )
+        .unwrap();
+        let database = home.join("users.pdb");
+        let made = Command::new(tree().join("usr/bin/pure-pw"))
+            .env("LD_LIBRARY_PATH", libraries())
+            .args(["mkdb", text(&database), "-f", text(&users)])
+            .status()
+            .unwrap();
+        assert!(made.success(), "pure-pw mkdb failed");
+        let mut arguments = strings([
+            text(&tree().join("usr/sbin/pure-ftpd")),
+            "-4",
+            "-A",
+            "-E",
+            "-H",
+            "-f",
+            "none",
+            "-U",
+            "133:022",
+            "-u",
+            "100",
+        ]);
+        arguments.extend(["-S".to_owned(), format!("127.0.0.1,{}", self.port)]);
+        arguments.extend(["-l".to_owned(), format!("puredb:{}", database.display())]);
+        arguments.extend(["-g".to_owned(), home.join("pid").display().to_string()]);
+        if let Some(limit) = self.settings.connections_max {
+            arguments.extend(["-c".to_owned(), limit.to_string()]);
+        }
+        if let Some(limit) = self.settings.listing_max {
+            arguments.extend(["-L".to_owned(), format!("{limit}:10")]);
+        }
+        arguments
+    }
+
+    fn pyftpdlib(&self) -> Vec<String> {
+        let settings = format!(
+            r#"{{"port": {}, "folder": "{}", "user": "{USER}", "password": "{PASSWORD}", "uid": {SERVER_UID}, "idle_seconds": {}, "connections_max": {}}}"#,
+            self.port,
+            self.folder().display(),
+            self.settings.idle_timeout.map_or(0, |idle| idle.as_secs()),
+            self.settings.connections_max.unwrap_or(0),
+        );
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/pyftpdlib_server.py");
+        strings([text(&venv_python()), text(&program), &settings])
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that fails is about to show why; a second panic here would abort it.
+        match self.running.take() {
+            None => {}
+            Some(Running::Process(mut child)) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Some(Running::Embedded(server)) => server.stop(),
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// With `what` where it does not within [`SERVER_DEADLINE`].
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < SERVER_DEADLINE, "not within {SERVER_DEADLINE:?}: {what}");
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on and that no other test of this process gets.
+///
+/// Below the range that the kernel hands out by itself, so that it stays free while a server is restarted.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run at the same time begin at different places.
+    let begin = u16::try_from(std::process::id().wrapping_mul(977) % u32::from(COUNT)).unwrap();
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + (begin + step) % COUNT;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port on 127.0.0.1");
+}
+
+/// Says on the terminal, past the test runner's capture, that a test did not run; or fails where it must run.
+fn skip(kind: ServerKind, reason: &str) {
+    let needed = std::env::var_os("FTPFS_TESTS_NEED_SERVERS").is_some_and(|value| value == "1");
+    assert!(!needed, "{} is needed (FTPFS_TESTS_NEED_SERVERS=1): {reason}", kind.name());
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no {}: {reason}", kind.name());
+}
+
+/// Starts a process that is killed when this one ends.
+///
+/// The kernel ties that to the thread that started it, not to the process; so one thread that never ends starts them all.
+fn spawn(command: Command) -> Child {
+    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static STARTER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (orders, received) = mpsc::channel::<Order>();
+        std::thread::Builder::new()
+            .name("server-starter".to_owned())
+            .spawn(move || {
+                for (mut command, answer) in received {
+                    let _ = answer.send(command.spawn());
+                }
+            })
+            .unwrap();
+        Mutex::new(orders)
+    });
+    let (answer, answered) = mpsc::channel();
+    let description = format!("{command:?}");
+    starter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send((command, answer)).unwrap();
+    answered.recv().unwrap().unwrap_or_else(|error| panic!("{description}: {error}"))
+}
+
+/// Whether some process listens on this port: asked of the kernel, so that it costs the server no connection.
+fn is_listening(port: u16) -> bool {
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).any(|table| {
+        table.lines().any(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let local = fields.next().unwrap_or_default();
+            let state = fields.nth(1).unwrap_or_default();
+            state == "0A" && local.rsplit(':').next().is_some_and(|hex| u16::from_str_radix(hex, 16) == Ok(port))
+        })
+    })
+}
+
+fn give(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(SERVER_UID), Some(SERVER_UID)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path());
+        }
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn target() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), |folder| package.join(folder))
+}
+
+fn tree() -> PathBuf {
+    target().join("servers/tree")
+}
+
+fn venv_python() -> PathBuf {
+    target().join("servers/venv/bin/python3")
+}
+
+/// The folders of the libraries that were unpacked with the servers.
+fn libraries() -> &'static str {
+    static LIBRARIES: OnceLock<String> = OnceLock::new();
+    LIBRARIES.get_or_init(|| {
+        let mut folders = Vec::new();
+        for parent in [tree().join("lib"), tree().join("usr/lib")] {
+            for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().contains("linux-gnu") {
+                    folders.push(entry.path().display().to_string());
+                }
+            }
+        }
+        folders.join(":")
+    })
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn strings<const N: usize>(parts: [&str; N]) -> Vec<String> {
+    parts.map(str::to_owned).to_vec()
+}
