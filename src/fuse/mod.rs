@@ -1,1 +1,19 @@
 //! The kernel's side; the only user of fuser.
+//!
+//! [`Mountpoint::check`] finds out whether a directory can be mounted on, [`Mount::new`] mounts a
+//! [`Filesystem`](crate::filesystem::Filesystem) there and answers the kernel until somebody unmounts it.
+//!
+//! The threads that listen to the kernel never wait for the server: `dispatch` shows the way of an operation.
+
+mod adapter;
+mod dispatch;
+mod errno;
+mod fusermount;
+mod mount;
+mod parked;
+mod replies;
+mod session;
+mod workers;
+
+pub use mount::{Detach, MountError, MountOptions, Mountpoint, unmount};
+pub use session::Mount;
