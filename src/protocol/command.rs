@@ -188,7 +188,7 @@ pub enum Command {
         /// The file.
         path: RemotePath,
     },
-    /// SITE SYMLINK: makes a symbolic link (ProFTPD). The target cannot hold a space there: ProFTPD splits at it.
+    /// SITE SYMLINK: makes a symbolic link (ProFTPD). What a space in one of the two means is the server's choice.
     SiteSymlink {
         /// Where it points to.
         target: Box<[u8]>,

@@ -158,3 +158,47 @@ fn parse_facts(parameters: &str) -> Vec<MlstFact> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ReplyDecoder;
+
+    fn features(transcript: &str) -> Features {
+        let mut decoder = ReplyDecoder::default();
+        decoder.push(transcript.as_bytes());
+        Features::parse(&decoder.next().unwrap().unwrap())
+    }
+
+    #[test]
+    fn features_are_read_with_their_parameters() {
+        let features = features(
+            "211-Features:\r\n MLST Type*;Size*;modify;UNIX.mode*;\r\n rest STREAM\r\n SITE SYMLINK\r\n SITE UTIME\r\n \
+             AUTH TLS-C;TLS;SSL\r\n MFF modify;UNIX.group;UNIX.mode;\r\n UTF8\r\n211 End\r\n",
+        );
+        assert!(features.mlst() && features.rest_stream() && features.auth_tls() && features.mff_modify());
+        assert!(features.utf8() && features.has_with("site", "utime") && features.has_with("SITE", "SYMLINK"));
+        assert!(!features.mfmt() && !features.has_with("SITE", "CHMOD") && !features.rang_stream());
+        let facts: Vec<_> = features.mlst_facts().iter().map(|fact| (fact.name.as_str(), fact.is_enabled)).collect();
+        assert_eq!(facts, [("type", true), ("size", true), ("modify", false), ("unix.mode", true)]);
+    }
+
+    #[test]
+    fn features_with_the_code_before_each_line_are_read() {
+        let features = features("211-Extensions\r\n211-SIZE\r\n211-  MDTM  \r\n211-\r\n211 End\r\n");
+        assert!(features.size() && features.mdtm());
+    }
+
+    #[test]
+    fn first_and_last_line_are_no_features() {
+        let features = features("211-SIZE supported:\r\n EPSV\r\n211 MDTM\r\n");
+        assert!(features.epsv() && !features.size() && !features.mdtm());
+    }
+
+    #[test]
+    fn refusal_and_single_line_list_nothing() {
+        assert!(features("500 SIZE what?\r\n").is_empty());
+        assert!(features("530-Log in\r\n SIZE\r\n530 first\r\n").is_empty());
+        assert!(features("211 No features\r\n").is_empty());
+    }
+}

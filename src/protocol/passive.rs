@@ -129,3 +129,98 @@ fn port_in_fields(text: &[u8]) -> Option<u16> {
 fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii_punctuation() && !matches!(byte, b'.' | b'(' | b')')
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::ReplyCode;
+
+    fn reply(number: u16, text: impl Into<Vec<u8>>) -> Reply {
+        Reply::new(ReplyCode::new(number).unwrap(), vec![text.into()])
+    }
+
+    #[test]
+    fn address_of_227_is_read_in_all_spellings() {
+        for text in [
+            "Entering Passive Mode (10,0,0,1,4,1)",
+            "Entering Passive Mode (10,0,0,1,4,1).",
+            "Entering Passive Mode. 10,0,0,1,4,1",
+            "Entering Passive Mode =10,0,0,1,4,1",
+            "10,0,0,1,4,1",
+            "=10,0,0,1,4,1",
+            "Passive mode ( 10, 0, 0, 1, 4, 1 )",
+            "Mode 2 of 3, (10 ,0 ,0 ,1 ,4 ,1)",
+            "Entering passive mode10,0,0,1,4,1",
+            "see 1,2,3 then (010,000,000,001,004,001)",
+        ] {
+            assert_eq!(parse_227(&reply(227, text)), Ok((Ipv4Addr::new(10, 0, 0, 1), 1025)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_an_error() {
+        for text in
+            ["", "Entering Passive Mode", "(10,0,0,1,4)", "(10,0,0,1,0,0)", "(1110,0,0,1,4,1)", "(10,0,0,1,256,1)"]
+        {
+            assert!(parse_227(&reply(227, text)).is_err(), "{text}");
+        }
+        assert!(parse_227(&reply(500, "10,0,0,1,4,1")).is_err());
+    }
+
+    #[test]
+    fn port_of_229_is_read_in_all_spellings() {
+        for text in [
+            "Entering Extended Passive Mode (|||6446|)",
+            "Extended Passive mode OK (|||6446|).",
+            "Entering Extended Passive Mode (!!!6446!)",
+            "Entering Extended Passive Mode |||6446|",
+            "Entering Extended Passive Mode (|||6446)",
+            "Entering Extended Passive Mode (||| 6446 |)",
+            "Entering (really) Extended Passive Mode ( |||6446| )",
+            "Entering Extended Passive Mode (|1|10.0.0.1|6446|)",
+            "Entering Extended Passive Mode (|2|::1|6446|)",
+            "Wait... (|||6446|)",
+        ] {
+            assert_eq!(parse_229(&reply(229, text)), Ok(6446), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_port_is_an_error() {
+        for text in ["", "(||||)", "(|||0|)", "(|||65536|)", "(||6446|)", "...6446", "(6446)"] {
+            assert!(parse_229(&reply(229, text)).is_err(), "{text}");
+        }
+        assert!(parse_229(&reply(522, "(|||6446|)")).is_err());
+    }
+
+    #[test]
+    fn answer_is_read_by_what_it_is_and_not_by_what_was_asked() {
+        let address = PassiveAddress::Address("10.0.0.1:1025".parse().unwrap());
+        assert_eq!(parse_any(&reply(227, "(10,0,0,1,4,1)")), Ok(address));
+        assert_eq!(parse_any(&reply(229, "(10,0,0,1,4,1)")), Ok(address));
+        assert_eq!(parse_any(&reply(229, "(|||1025|)")), Ok(PassiveAddress::Port(1025)));
+        assert_eq!(parse_any(&reply(200, "(|||1025|)")).map(PassiveAddress::port), Ok(1025));
+        assert!(parse_any(&reply(425, "(|||1025|)")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_an_error(text: Vec<u8>, sloppy in "[ (|,=.0-9]{0,40}") {
+            for text in [text, sloppy.into_bytes()] {
+                if let Ok(address) = parse_any(&reply(227, text)) {
+                    prop_assert_ne!(address.port(), 0);
+                }
+            }
+        }
+
+        #[test]
+        fn address_and_port_survive(octets: [u8; 4], port in 1..=u16::MAX) {
+            let [a, b, c, d] = octets;
+            let text = format!("Entering Passive Mode ({a},{b},{c},{d},{},{})", port >> 8, port & 255);
+            prop_assert_eq!(parse_227(&reply(227, text)), Ok((octets.into(), port)));
+            prop_assert_eq!(parse_229(&reply(229, format!("(|||{port}|)"))), Ok(port));
+        }
+    }
+}

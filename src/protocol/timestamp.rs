@@ -2,15 +2,14 @@
 //!
 //! Not here: the dates in LIST lines (`listing`), which have neither zone nor seconds.
 
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 
 use super::entry::{Precision, Timestamp};
 use super::reply::{Reply, ReplyClass};
-
-/// 0000-01-01 00:00:00 UTC.
-const FIRST_SECOND: i64 = -62_167_219_200;
-/// 9999-12-31 23:59:59 UTC.
-const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Reads a time-val: 14 digits, then perhaps a point and a fraction (RFC 3659 §2.3).
 ///
@@ -34,42 +33,42 @@ pub fn parse_time_val(bytes: &[u8]) -> Option<Timestamp> {
         _ => return None,
     };
     let (year, rest) = digits.split_at_checked(year_len)?;
-    let year = decimal(year)? + year_base;
-    let mut pairs = rest.chunks(2).map(decimal);
+    let year = decimal::<i16>(year)? + year_base;
+    let mut pairs = rest.chunks(2).map(decimal::<i8>);
     let mut pair = || pairs.next().flatten();
     let (month, day, hour, minute) = (pair()?, pair()?, pair()?, pair()?);
     let second = if precision == Precision::Minute { 0 } else { pair()? };
-    // A leap second is the first of the next minute, as in POSIX.
-    if !(1..=12).contains(&month)
-        || !(1..=days_in_month(year, month)).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-    {
+    if second > 60 {
         return None;
     }
+    // A leap second is the first of the next minute, as in POSIX.
+    let date_time = DateTime::new(year, month, day, hour, minute, second.min(59), 0).ok()?;
+    let seconds = Offset::UTC.to_timestamp(date_time).ok()?.as_second() + i64::from(second / 60);
     let (nanoseconds, precision) = match fraction {
         Some(fraction) if !fraction.is_empty() => (parse_fraction(fraction)?, Precision::Nanosecond),
         _ => (0, precision),
     };
-    let seconds = ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
     Some(Timestamp { seconds, nanoseconds, precision })
 }
 
 /// Writes a time as `YYYYMMDDHHMMSS`: whole seconds, as MFMT and its like take it (draft-somers-ftp-mfxx).
 ///
-/// A time that [`is_expressible`] denies becomes the nearest that four digits for the year can say.
+/// A time that [`is_expressible`] denies becomes 1970-01-01; [`super::Command::encode`] refuses it before.
 pub fn format_time_val(time: &Timestamp) -> String {
-    let seconds = time.seconds.clamp(FIRST_SECOND, LAST_SECOND);
-    let (year, month, day) = date_of_day(seconds.div_euclid(86_400));
-    let second_of_day = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    let time = utc(time).unwrap_or(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    let (year, month, day) = (time.year(), time.month(), time.day());
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
 }
 
-/// Whether [`format_time_val`] can say it: the years 0 to 9999.
+/// Whether [`format_time_val`] can say it: from the year 0 to the last but one day of 9999.
 pub fn is_expressible(time: &Timestamp) -> bool {
-    (FIRST_SECOND..=LAST_SECOND).contains(&time.seconds)
+    utc(time).is_some()
+}
+
+fn utc(time: &Timestamp) -> Option<DateTime> {
+    let time = jiff::Timestamp::from_second(time.seconds).ok()?;
+    Some(Offset::UTC.to_datetime(time)).filter(|time| time.year() >= 0)
 }
 
 /// The time in an answer to MDTM, `213 20200229235959.123` (RFC 3659 §3). Words around it are passed over.
@@ -112,8 +111,7 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// At most five digits, so it cannot overflow.
-fn decimal(digits: &[u8]) -> Option<i64> {
+fn decimal<T: FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
@@ -126,34 +124,116 @@ fn parse_fraction(digits: &[u8]) -> Option<u32> {
     Some(padded.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
 }
 
-fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::ReplyCode;
+
+    fn seconds(text: &str) -> Option<i64> {
+        parse_time_val(text.as_bytes()).map(|time| time.seconds)
     }
-}
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar.
-///
-/// Years are counted from March, so that the leap day is the last one of its year.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // 719,468 days lie between 0000-03-01 and 1970-01-01.
-    days + day_of_year - 719_468
-}
+    #[test]
+    fn time_val_is_read_in_utc() {
+        assert_eq!(seconds("19700101000000"), Some(0));
+        assert_eq!(seconds("20200229235959"), Some(1_583_020_799));
+        assert_eq!(seconds("19691231235959"), Some(-1));
+        assert_eq!(seconds("00000101000000"), Some(-62_167_219_200));
+    }
 
-/// Year, month and day: the reverse of [`days_since_1970`].
-fn date_of_day(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (cycle, day_of_cycle) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_cycle = (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    (cycle * 400 + year_of_cycle + i64::from(month <= 2), month, day)
+    #[test]
+    fn fraction_is_kept_to_the_nanosecond() {
+        let read = |text: &[u8]| parse_time_val(text).map(|time| (time.nanoseconds, time.precision));
+        assert_eq!(read(b"20200229235959"), Some((0, Precision::Second)));
+        assert_eq!(read(b"20200229235959.5"), Some((500_000_000, Precision::Nanosecond)));
+        assert_eq!(read(b"20200229235959.0000000019"), Some((1, Precision::Nanosecond)));
+        assert_eq!(read(b"20200229235959."), Some((0, Precision::Second)));
+        assert_eq!(read(b"202002292359"), Some((0, Precision::Minute)));
+    }
+
+    #[test]
+    fn year_counted_from_1900_is_read() {
+        assert_eq!(seconds("191000229120000"), seconds("20000229120000"));
+        assert_eq!(seconds("191250229120000"), None, "2025 has no leap day");
+        assert_eq!(seconds("191250228120000"), seconds("20250228120000"));
+    }
+
+    #[test]
+    fn leap_second_is_the_next_minute() {
+        assert_eq!(seconds("20161231235960"), seconds("20170101000000"));
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "0",
+            "2020",
+            "20200230000000",
+            "20201301000000",
+            "20200001000000",
+            "20200101240000",
+            "20200101006000",
+            "20200101000061",
+            "2020010100000",
+            "202001010000000",
+            "2020-01-01 00:00",
+            "20200101000000.x",
+            "-1970010100000",
+            "+1970010100000",
+            "20200101 00000",
+        ] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn mdtm_reply_holds_a_time_only_if_it_is_a_completion() {
+        let reply = |number, text: &str| Reply::new(ReplyCode::new(number).unwrap(), vec![text.into()]);
+        assert_eq!(parse_mdtm_reply(&reply(213, "20200229235959.123")).map(|time| time.seconds), Some(1_583_020_799));
+        assert_eq!(parse_mdtm_reply(&reply(213, "MDTM 20200229235959")).map(|time| time.seconds), Some(1_583_020_799));
+        assert_eq!(parse_mdtm_reply(&reply(550, "20200229235959")), None);
+        assert_eq!(parse_mdtm_reply(&reply(213, "not a plain file")), None);
+    }
+
+    #[test]
+    fn system_time_before_1970_has_its_fraction_counted_upwards() {
+        let time = SystemTime::UNIX_EPOCH - Duration::from_millis(250);
+        let converted = Timestamp::from(time);
+        assert_eq!((converted.seconds, converted.nanoseconds), (-1, 750_000_000));
+        assert_eq!(SystemTime::from(converted), time);
+        assert_eq!(format_time_val(&converted), "19691231235959");
+    }
+
+    #[test]
+    fn time_that_four_digits_cannot_say_is_known_as_such() {
+        for seconds in [i64::MIN, -62_167_219_201, 253_402_300_800, i64::MAX] {
+            let time = Timestamp { seconds, nanoseconds: 0, precision: Precision::Second };
+            assert!(!is_expressible(&time), "{seconds}");
+            assert_eq!(format_time_val(&time).len(), 14);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn time_val_survives_writing_and_reading(seconds in -62_167_219_200_i64..253_402_000_000) {
+            let time = Timestamp { seconds, nanoseconds: 0, precision: Precision::Second };
+            prop_assert_eq!(parse_time_val(format_time_val(&time).as_bytes()), Some(time));
+        }
+
+        #[test]
+        fn system_time_survives_conversion(seconds: i64, nanoseconds in 0..1_000_000_000_u32) {
+            let time = Timestamp { seconds, nanoseconds, precision: Precision::Nanosecond };
+            prop_assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
+
+        #[test]
+        fn any_bytes_are_a_time_or_none(bytes: Vec<u8>) {
+            if let Some(time) = parse_time_val(&bytes) {
+                prop_assert!(time.nanoseconds < 1_000_000_000);
+            }
+        }
+    }
 }
