@@ -1,6 +1,16 @@
 //! What we may forget.
+//!
+//! Files' content, from the bottom up: pieces of files in memory ([`blocks`]), what to fetch before it is asked for
+//! (`readahead`), the transfers that bring it (`streams`) and who waits for them (`track`), all of it together
+//! behind one lock (`state`), and the door ([`Reader`]).
 
+pub mod blocks;
+mod effects;
+mod readahead;
 pub mod reader;
+mod state;
+mod streams;
+mod track;
 pub mod version;
 
 pub use reader::{Done, FileId, Reader, ReaderOptions};

@@ -1,8 +1,25 @@
-//! Reads of clean files.
+//! Reads of clean files: from the blocks in memory, or from the server with readahead.
+//!
+//! A read that finds all its blocks is answered at once. Another one is put among those that wait, and whoever
+//! brings its last block answers it: a stream's thread, or the timer when the deadline has passed. Nobody who
+//! calls [`Reader::read`] waits for the server.
+//!
+//! There is one lock, round [`State`]. It is held for memory operations only: what has to happen beside them
+//! (answers, threads to start or wake, blocks to free) is collected in [`Effects`] and done after it is released.
+//!
+//! Not here: reads of files with local changes (`filesystem`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
+
+use super::blocks::{Block, BlockIndex};
+use super::effects::Effects;
+use super::state::State;
+use super::streams::{self, Outcome, Step, StreamKey};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::{Remote, RemoteError, RemoteResult};
@@ -17,7 +34,7 @@ pub type Done = Box<dyn FnOnce(RemoteResult<Vec<u8>>) + Send>;
 /// The bounds a [`Reader`] keeps.
 #[derive(Debug, Clone)]
 pub struct ReaderOptions {
-    /// Bytes of all blocks kept in memory (`--cache-size`).
+    /// Bytes of all blocks kept in memory (`--cache-size`); at least 1 MiB is used.
     pub cache_bytes_max: usize,
     /// How far ahead of a reader a stream may go; no more than its share of the cache.
     pub window_bytes_max: usize,
@@ -41,60 +58,174 @@ impl Default for ReaderOptions {
     }
 }
 
-/// All reads of clean files: from the blocks in memory, or from the server with readahead.
+/// All reads of clean files. One serves a whole mount.
 pub struct Reader {
-    remote: Arc<dyn Remote>,
+    shared: Arc<Shared>,
 }
 
 impl Reader {
     /// A reader of the files of `remote`.
-    pub fn new(remote: Arc<dyn Remote>, _options: ReaderOptions) -> Arc<Self> {
-        Arc::new(Self { remote })
+    pub fn new(remote: Arc<dyn Remote>, options: ReaderOptions) -> Arc<Self> {
+        let shared = Shared {
+            remote,
+            state: Mutex::new(State::new(options)),
+            deadlines_changed: Condvar::new(),
+            timer_runs: AtomicBool::new(false),
+        };
+        Arc::new(Self { shared: Arc::new(shared) })
     }
 
     /// Reads from memory only: `None` unless every block of the range is there.
     ///
     /// The result is shorter than `len` only where `version.size` ends it.
-    pub fn get(&self, _file: FileId, version: &FileVersion, offset: u64, len: u32) -> Option<Vec<u8>> {
-        (offset >= version.size || len == 0).then(Vec::new)
+    pub fn get(&self, file: FileId, version: &FileVersion, offset: u64, len: u32) -> Option<Vec<u8>> {
+        let Some(end) = end_of_read(version, offset, len) else { return Some(Vec::new()) };
+        let pieces = self.shared.with_state(|state, effects| state.get(file, version, offset, end, effects))?;
+        Some(pieces.join())
     }
 
     /// Reads up to `len` bytes from `offset` on and hands them to `done`: before it returns where they are in
     /// memory, else from the thread that gets them. Never waits for the server.
     ///
-    /// The result is shorter than `len` only where `version.size` ends it.
+    /// The result is shorter than `len` only where `version.size` ends it. `path` is where the file is now.
     ///
     /// # Errors
     /// Given to `done`:
-    /// - [`RemoteError::Changed`]: it is no longer this version; its blocks are dropped.
+    /// - [`RemoteError::Changed`]: it is no longer this version; its blocks are dropped. Also where a newer version
+    ///   of the file has been read meanwhile and a block of this one is not in memory.
     /// - [`RemoteError::TimedOut`]: the deadline passed.
     /// - Any other of [`RemoteError`], after the attempts that can help.
     pub fn read(&self, file: FileId, path: &RemotePath, version: &FileVersion, offset: u64, len: u32, done: Done) {
-        if let Some(bytes) = self.get(file, version, offset, len) {
-            return done(Ok(bytes));
+        let Some(end) = end_of_read(version, offset, len) else { return done(Ok(Vec::new())) };
+        let hit = self.shared.with_state(|state, effects| state.get(file, version, offset, end, effects));
+        if let Some(pieces) = hit {
+            return done(Ok(pieces.join()));
         }
-        let (remote, path) = (Arc::clone(&self.remote), path.clone());
-        let len = u64::from(len).min(version.size - offset);
-        std::thread::spawn(move || done(fetch_range(&*remote, &path, offset, len)));
+        if let Err(error) = self.shared.ensure_timer() {
+            return done(Err(RemoteError::Failed { reason: format!("no thread for deadlines: {error}") }));
+        }
+        self.shared.with_state(|state, effects| state.wait(file, path, version, offset, end, done, effects));
     }
 
     /// Drops all blocks and streams of a file that was changed or removed; reads that wait for it get
     /// [`RemoteError::Changed`].
-    pub fn forget(&self, _file: FileId) {}
+    pub fn forget(&self, file: FileId) {
+        self.shared.with_state(|state, effects| state.forget(file, effects));
+    }
 
-    /// Gives back the connections of a file that nobody has open any more; its blocks are kept.
-    pub fn close_streams(&self, _file: FileId) {}
+    /// Gives back the connections of a file that nobody has open any more; its blocks are kept. Reads that wait
+    /// are served first.
+    pub fn close_streams(&self, file: FileId) {
+        self.shared.with_state(|state, effects| state.close_streams(file, effects));
+    }
 }
 
-fn fetch_range(remote: &dyn Remote, path: &RemotePath, offset: u64, len: u64) -> RemoteResult<Vec<u8>> {
-    let mut stream = remote.open_read(path, offset)?;
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest)? {
-            0 => return Err(RemoteError::Changed),
-            count => filled += count,
+impl Drop for Reader {
+    /// Answers who still waits; the streams' threads end by themselves, each at its next step.
+    fn drop(&mut self) {
+        self.shared.with_state(State::close);
+        self.shared.deadlines_changed.notify_all();
+    }
+}
+
+/// Where a read of `len` bytes from `offset` ends; `None` if it has no bytes.
+fn end_of_read(version: &FileVersion, offset: u64, len: u32) -> Option<u64> {
+    let end = offset.saturating_add(u64::from(len)).min(version.size);
+    (offset < end).then_some(end)
+}
+
+/// What the reader, the streams' threads and the timer share.
+pub(super) struct Shared {
+    remote: Arc<dyn Remote>,
+    state: Mutex<State>,
+    deadlines_changed: Condvar,
+    timer_runs: AtomicBool,
+}
+
+impl Shared {
+    /// The server.
+    pub(super) fn remote(&self) -> &dyn Remote {
+        &*self.remote
+    }
+
+    /// A stream's thread has started: where it opens its transfer. `None` where it is of no more use.
+    pub(super) fn stream_begins(self: &Arc<Self>, key: StreamKey, thread: Thread) -> Option<BlockIndex> {
+        self.with_state(|state, _| state.stream_begins(key, thread))
+    }
+
+    /// What a stream does next; `is_wanted` tells whether its connection is needed elsewhere.
+    pub(super) fn next_step(self: &Arc<Self>, key: StreamKey, is_wanted: bool) -> Step {
+        self.with_state(|state, _| state.next_step(key, is_wanted, Instant::now()))
+    }
+
+    /// Takes a block that a stream has brought, and answers the reads that it completes.
+    pub(super) fn deliver(self: &Arc<Self>, key: StreamKey, index: BlockIndex, block: Block) {
+        self.with_state(|state, effects| state.deliver(key, index, block, effects));
+    }
+
+    /// A stream's thread is about to end, and its connection is given back.
+    pub(super) fn stream_over(self: &Arc<Self>, key: StreamKey, outcome: Outcome) {
+        self.with_state(|state, effects| state.stream_over(key, outcome, effects));
+    }
+
+    /// Works on the state under its lock, then does what came of it without.
+    fn with_state<T>(self: &Arc<Self>, work: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let result = work(&mut self.state.lock(), &mut effects);
+        if effects.deadlines_changed {
+            self.deadlines_changed.notify_one();
+        }
+        // A stream that cannot be started has failed, and that has effects of its own; attempts are bounded.
+        while !effects.streams.is_empty() {
+            let mut more = Effects::default();
+            for start in std::mem::take(&mut effects.streams) {
+                let key = start.key;
+                if let Err(error) = self.spawn_stream(key, start.path, start.delay) {
+                    let reason = format!("no thread for a transfer: {error}");
+                    let outcome = Outcome::Failed(RemoteError::Failed { reason });
+                    self.state.lock().stream_over(key, outcome, &mut more);
+                }
+            }
+            effects.absorb(more);
+        }
+        effects.finish();
+        result
+    }
+
+    fn spawn_stream(self: &Arc<Self>, key: StreamKey, path: RemotePath, delay: Duration) -> std::io::Result<()> {
+        let shared = Arc::clone(self);
+        let work = move || streams::run(&shared, key, &path, delay);
+        thread::Builder::new().name("ftpfs-stream".into()).spawn(work).map(drop)
+    }
+
+    /// Starts the thread that keeps the deadlines, unless it runs already.
+    fn ensure_timer(self: &Arc<Self>) -> std::io::Result<()> {
+        if self.timer_runs.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let shared = Arc::clone(self);
+        let spawned = thread::Builder::new().name("ftpfs-deadlines".into()).spawn(move || shared.keep_deadlines());
+        if spawned.is_err() {
+            self.timer_runs.store(false, Ordering::Release);
+        }
+        spawned.map(drop)
+    }
+
+    /// Answers each read whose deadline has passed, until the reader is dropped.
+    fn keep_deadlines(self: &Arc<Self>) {
+        loop {
+            self.with_state(|state, effects| state.expire(Instant::now(), effects));
+            let mut state = self.state.lock();
+            if state.is_closed() {
+                return;
+            }
+            match state.next_deadline() {
+                Some(deadline) => drop(self.deadlines_changed.wait_until(&mut state, deadline)),
+                None => self.deadlines_changed.wait(&mut state),
+            }
         }
     }
-    Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What to fetch before it is asked for: reading in order told from jumping about, and how far ahead to go.
+//!
+//! No I/O, locks or clock here; `streams` acts on it. The kernel reads ahead too and sends several requests at
+//! once, out of order by as much as its own window, so an offset near the expected one counts as in order.
+
+/// How far from where a reader left off a read still belongs to it, and how far a stream reads on rather than
+/// leave the gap to a new one. The kernel's readahead is no larger than this.
+pub(super) const NEAR_LEN: u64 = 1 << 20;
+
+/// The first window: 1 MiB, and the 128 KiB that the kernel asks for beyond a read of 1 MiB.
+pub(super) const WINDOW_LEN_START: u64 = (1 << 20) + (128 << 10);
+
+/// A rest of a file up to this is fetched whole: its transfer then ends in order, and the next read finds it here.
+pub(super) const SMALL_REST_LEN: u64 = 1 << 20;
+
+/// So many jumps without a read in order between them, and the file is read at random.
+const JUMPS_MAX: u32 = 3;
+
+/// Readers of one file that are told apart; the kernel does not say which of them sends a read.
+const RUNS_MAX: usize = 4;
+
+/// How a read relates to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It goes on where one of the readers left off.
+    InOrder,
+    /// It begins somewhere else.
+    Jump,
+}
+
+/// The recent reads of a file.
+#[derive(Debug, Default)]
+pub(super) struct Pattern {
+    /// Where each reader left off; the most recent one first.
+    run_ends: Vec<u64>,
+    jumps: u32,
+}
+
+impl Pattern {
+    /// Takes note of a read of `offset..end`.
+    pub(super) fn note(&mut self, offset: u64, end: u64) -> Access {
+        let near = |run_end: &u64| run_end.abs_diff(offset) <= NEAR_LEN;
+        match self.run_ends.iter().position(near) {
+            Some(place) => {
+                let run_end = self.run_ends.remove(place);
+                self.run_ends.insert(0, run_end.max(end));
+                self.jumps = 0;
+                Access::InOrder
+            }
+            None => {
+                self.run_ends.truncate(RUNS_MAX - 1);
+                self.run_ends.insert(0, end);
+                self.jumps = self.jumps.saturating_add(1);
+                Access::Jump
+            }
+        }
+    }
+
+    /// Whether the next read is likely to be somewhere else, so that a stream behind the last one is of no use.
+    pub(super) fn is_random(&self) -> bool {
+        self.jumps >= JUMPS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn reads_out_of_order_within_a_mebibyte_are_in_order() {
+        let mut pattern = Pattern::default();
+        assert_eq!(pattern.note(0, 128 * KIB), Access::Jump);
+        for start in [256, 128, 512, 384, 640] {
+            assert_eq!(pattern.note(start * KIB, (start + 128) * KIB), Access::InOrder, "{start}");
+        }
+    }
+
+    #[test]
+    fn two_readers_far_apart_are_both_in_order() {
+        let mut pattern = Pattern::default();
+        pattern.note(0, MIB);
+        pattern.note(100 * MIB, 101 * MIB);
+        for step in 1..10 {
+            assert_eq!(pattern.note(step * MIB, (step + 1) * MIB), Access::InOrder);
+            assert_eq!(pattern.note((100 + step) * MIB, (101 + step) * MIB), Access::InOrder);
+        }
+    }
+
+    #[test]
+    fn third_jump_in_a_row_is_random_and_a_read_in_order_ends_that() {
+        let mut pattern = Pattern::default();
+        for (jump, random) in [(10, false), (50, false), (30, true), (70, true)] {
+            pattern.note(jump * MIB, jump * MIB + KIB);
+            assert_eq!(pattern.is_random(), random);
+        }
+        pattern.note(70 * MIB + KIB, 70 * MIB + 2 * KIB);
+        assert!(!pattern.is_random());
+    }
+}

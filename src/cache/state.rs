@@ -1,0 +1,487 @@
+//! What the reader knows, behind its one lock: blocks, tracks, streams, and when who has waited long enough.
+//!
+//! Nothing here waits or calls out; [`Effects`] takes what has to happen once the lock is released.
+//!
+//! The bounds: blocks by the cache's bytes; streams by `streams_max`, their threads by twice that (a stream that is
+//! given up may still wait for the server, at most for the server's own deadlines); reads that wait by
+//! [`WAITING_MAX`], with the blocks they hold. A stream beside that owns the one block that it is filling.
+
+use std::collections::{BTreeMap, HashMap};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::blocks::{Block, BlockCache, BlockIndex, VersionId};
+use super::effects::{Effects, StreamStart};
+use super::readahead::{NEAR_LEN, SMALL_REST_LEN};
+use super::reader::{Done, FileId, ReaderOptions};
+use super::streams::{Outcome, Phase, Step, Stream, StreamKey};
+use super::track::{Pieces, Track, WaitingRead};
+use super::version::FileVersion;
+use crate::protocol::RemotePath;
+use crate::remote::RemoteError;
+
+/// Reads that may wait at once; the kernel sends a few hundred at most. One more is refused.
+const WAITING_MAX: usize = 4096;
+
+/// Streams of one file at once: two readers in order and one that jumps about do not hinder each other.
+const STREAMS_PER_FILE_MAX: usize = 3;
+
+/// How long to wait before the next attempt, after the first, second, third failure in a row; then it is given up.
+/// What can be cured by a new connection at once has been tried below already.
+const RETRY_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
+
+/// So many tracks are kept before those of no more use are looked for.
+const SWEEP_AT_MIN: usize = 1024;
+
+/// A read that waits, and until when.
+struct Deadline {
+    at: Instant,
+    file: FileId,
+    version: VersionId,
+}
+
+/// Whether one more stream may be started.
+#[derive(PartialEq, Eq)]
+enum Room {
+    Free,
+    /// All streams of this file are awaited.
+    FileFull,
+    /// All streams of all files are awaited, or too many threads have not ended yet.
+    AllBusy,
+}
+
+/// See the module's documentation.
+pub(super) struct State {
+    options: ReaderOptions,
+    window_len_max: u64,
+    blocks: BlockCache,
+    /// The versions of each file, the newest last.
+    tracks: HashMap<FileId, Vec<Track>>,
+    /// The streams that the tracks hold.
+    active: Vec<StreamKey>,
+    /// Threads of streams, also of those that no track holds any more.
+    threads: usize,
+    /// Tracks that could not start a stream, in order.
+    hungry: Vec<(FileId, VersionId)>,
+    /// The reads that wait, by number: all wait equally long, so the first one's deadline is the next.
+    deadlines: BTreeMap<u64, Deadline>,
+    next_number: u64,
+    sweep_at: usize,
+    closed: bool,
+}
+
+impl State {
+    /// Nothing cached, nobody waiting.
+    pub(super) fn new(options: ReaderOptions) -> Self {
+        let streams_max = options.streams_max.max(1);
+        // Half of the cache for all windows together, so that what one reader has fetched ahead is not pushed
+        // out by another before it is read.
+        let window_len_max = options.window_bytes_max.min(options.cache_bytes_max / 2 / streams_max);
+        Self {
+            window_len_max: window_len_max as u64,
+            blocks: BlockCache::new(options.cache_bytes_max),
+            options: ReaderOptions { streams_max, ..options },
+            tracks: HashMap::new(),
+            active: Vec::new(),
+            threads: 0,
+            hungry: Vec::new(),
+            deadlines: BTreeMap::new(),
+            next_number: 0,
+            sweep_at: SWEEP_AT_MIN,
+            closed: false,
+        }
+    }
+
+    /// The range `offset..end` if every block of it is here.
+    pub(super) fn get(
+        &mut self,
+        file: FileId,
+        version: &FileVersion,
+        offset: u64,
+        end: u64,
+        effects: &mut Effects,
+    ) -> Option<Pieces> {
+        let track = self.tracks.get_mut(&file)?.iter_mut().rfind(|track| track.version.agrees_with(version))?;
+        let pieces = Pieces::gather(offset, end, |index| self.blocks.get(track.id, index));
+        if !pieces.is_complete() {
+            return None;
+        }
+        track.note(offset, end, false, self.window_len_max, Instant::now());
+        effects.wake(track.resume());
+        Some(pieces)
+    }
+
+    /// Puts a read among those that wait, and sees to it that a stream brings what it needs.
+    #[expect(clippy::too_many_arguments, reason = "a read's own words; a struct would only repeat them")]
+    pub(super) fn wait(
+        &mut self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        offset: u64,
+        end: u64,
+        done: Done,
+        effects: &mut Effects,
+    ) {
+        if self.deadlines.len() >= WAITING_MAX {
+            return effects.fail(done, RemoteError::Failed { reason: "too many reads wait already".into() });
+        }
+        let number = self.number();
+        let (now, window_len_max) = (Instant::now(), self.window_len_max);
+        let is_newest = self.ensure_track(file, path, version, effects);
+        let Some(track) =
+            self.tracks.get_mut(&file).and_then(|all| all.iter_mut().rfind(|track| track.version.agrees_with(version)))
+        else {
+            return effects.fail(done, RemoteError::Changed);
+        };
+        let id = track.id;
+        let pieces = Pieces::gather(offset, end, |index| self.blocks.get(id, index));
+        let read = WaitingRead { number, pieces, done };
+        if read.pieces.is_complete() {
+            return effects.answer(read);
+        }
+        if !is_newest {
+            // The server would send the newer one's bytes.
+            return effects.fail(read.done, RemoteError::Changed);
+        }
+        track.waiting.push(read);
+        effects.deadlines_changed |= self.deadlines.is_empty();
+        self.deadlines.insert(number, Deadline { at: now + self.options.deadline, file, version: id });
+        self.plan(file, id, effects);
+        if let Some(track) = find(&mut self.tracks, file, id) {
+            track.note(offset, end, true, window_len_max, now);
+            effects.wake(track.resume());
+        }
+    }
+
+    /// A stream's thread has started; where it begins, or `None` where it is of no more use.
+    pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<BlockIndex> {
+        Some(find(&mut self.tracks, key.file, key.version)?.stream(key.number)?.begin(thread))
+    }
+
+    /// What a stream does next. One that stops is not held from then on, so no read relies on it.
+    pub(super) fn next_step(&mut self, key: StreamKey, is_wanted: bool, now: Instant) -> Step {
+        let is_wanted = is_wanted || self.hungry.len() > self.yielding();
+        let step = self.find_step(key, is_wanted, now);
+        if step == Step::Stop {
+            self.remove_stream(key);
+        }
+        step
+    }
+
+    fn find_step(&mut self, key: StreamKey, is_wanted: bool, now: Instant) -> Step {
+        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return Step::Stop };
+        let (file_end, size, is_random) = (track.end(), track.version.size, track.pattern.is_random());
+        let is_wanted = is_wanted || (track.is_short_of_streams && !track.streams.iter().any(|stream| stream.yielding));
+        let Some(stream) = track.stream(key.number) else { return Step::Stop };
+        if is_wanted || stream.yielding {
+            stream.give_way();
+        }
+        let rest_len = size.saturating_sub(stream.position.offset());
+        if stream.position >= stream.goal && !stream.yielding && rest_len <= SMALL_REST_LEN {
+            stream.goal = file_end;
+        }
+        if stream.has_work() {
+            // What lies here already is read once more where little of it is in the way; where much is, another
+            // stream behind it comes sooner.
+            let mut near = stream.position.up_to(stream.goal).take(BlockIndex::containing(NEAR_LEN).0 as usize + 1);
+            let is_near = near.any(|index| !self.blocks.contains(key.version, index));
+            if is_near {
+                stream.phase = Phase::Flowing;
+                let index = stream.position;
+                return Step::Bring { index, len: track.block_len(index), last: index.next() >= file_end };
+            }
+            if stream.goal.0 - stream.position.0 > BlockIndex::containing(NEAR_LEN).0 {
+                return Step::Stop;
+            }
+        }
+        let until = stream.last_used + self.options.idle_close;
+        if stream.yielding || (is_random && !stream.in_order) || now >= until {
+            return Step::Stop;
+        }
+        stream.phase = Phase::Parked;
+        Step::Park { until }
+    }
+
+    /// Keeps a block that a stream has brought, and answers the reads that it completes.
+    pub(super) fn deliver(&mut self, key: StreamKey, index: BlockIndex, block: Block, effects: &mut Effects) {
+        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return };
+        let Some(stream) = track.stream(key.number) else { return };
+        stream.position = index.next();
+        stream.last_progress = Instant::now();
+        track.failures = 0;
+        for read in &mut track.waiting {
+            read.pieces.insert(index, &block);
+        }
+        for read in track.waiting.extract_if(.., |read| read.pieces.is_complete()) {
+            self.deadlines.remove(&read.number);
+            effects.answer(read);
+        }
+        if !self.blocks.contains(key.version, index) {
+            effects.free(self.blocks.insert(key.version, index, block));
+        }
+    }
+
+    /// A stream's thread ends: what it leaves undone is given to another, or given up.
+    pub(super) fn stream_over(&mut self, key: StreamKey, outcome: Outcome, effects: &mut Effects) {
+        self.threads -= 1;
+        let was_held = self.remove_stream(key);
+        match outcome {
+            // An error of one that nobody relies on any more concerns nobody.
+            Outcome::Failed(error) if was_held => self.stream_failed(key, error, effects),
+            Outcome::Failed(_) | Outcome::Stopped => {}
+        }
+        self.plan(key.file, key.version, effects);
+        for (file, version) in std::mem::take(&mut self.hungry) {
+            self.plan(file, version, effects);
+        }
+    }
+
+    fn stream_failed(&mut self, key: StreamKey, error: RemoteError, effects: &mut Effects) {
+        tracing::debug!(file = key.file.0, %error, "a transfer for readers failed");
+        if error == RemoteError::Changed {
+            let Some(tracks) = self.tracks.get_mut(&key.file) else { return };
+            for track in tracks.extract_if(.., |track| track.id == key.version).collect::<Vec<_>>() {
+                self.drop_track(track, &RemoteError::Changed, effects);
+            }
+            return;
+        }
+        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return };
+        track.failures += 1;
+        if may_pass(&error) && track.failures <= RETRY_DELAYS.len() {
+            return;
+        }
+        track.failures = 0;
+        track.assign();
+        for read in track.take_unserved() {
+            self.deadlines.remove(&read.number);
+            effects.fail(read.done, error.clone());
+        }
+    }
+
+    /// Answers the reads whose deadline has passed. Their streams have brought nothing all the while; the next
+    /// read gets a new one.
+    pub(super) fn expire(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some(entry) = self.deadlines.first_entry().filter(|entry| entry.get().at <= now) {
+            let (number, Deadline { file, version, .. }) = entry.remove_entry();
+            let Some(track) = find(&mut self.tracks, file, version) else { continue };
+            for read in track.waiting.extract_if(.., |read| read.number == number) {
+                effects.fail(read.done, RemoteError::TimedOut { during: "reading a file".into() });
+            }
+            let stuck: Vec<StreamKey> = track
+                .streams
+                .iter()
+                .filter(|stream| stream.is_awaited() && stream.last_progress + self.options.deadline <= now)
+                .map(|stream| StreamKey { file, version, number: stream.number })
+                .collect();
+            for key in stuck {
+                self.remove_stream(key);
+            }
+            self.plan(file, version, effects);
+        }
+    }
+
+    /// When the next read has waited long enough.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first_key_value().map(|(_, deadline)| deadline.at)
+    }
+
+    /// Drops all that is known of a file.
+    pub(super) fn forget(&mut self, file: FileId, effects: &mut Effects) {
+        for track in self.tracks.remove(&file).unwrap_or_default() {
+            self.drop_track(track, &RemoteError::Changed, effects);
+        }
+    }
+
+    /// Ends the file's streams, each as soon as nobody waits for it.
+    pub(super) fn close_streams(&mut self, file: FileId, effects: &mut Effects) {
+        for track in self.tracks.get_mut(&file).into_iter().flatten() {
+            track.pattern = super::readahead::Pattern::default();
+            for stream in &mut track.streams {
+                stream.give_way();
+                effects.wake(stream.wake());
+            }
+        }
+    }
+
+    /// The end: everyone gets an answer, and every thread will find that it is of no more use.
+    pub(super) fn close(&mut self, effects: &mut Effects) {
+        self.closed = true;
+        let gone = RemoteError::Unreachable { reason: "the reader is closed".into() };
+        for track in std::mem::take(&mut self.tracks).into_values().flatten() {
+            self.drop_track(track, &gone, effects);
+        }
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Makes sure there is a track for `version`; returns whether it is the newest of the file's. A version that
+    /// was never seen before is; reads and streams of those before it end.
+    fn ensure_track(&mut self, file: FileId, path: &RemotePath, version: &FileVersion, effects: &mut Effects) -> bool {
+        let tracks = self.tracks.entry(file).or_default();
+        if let Some(place) = tracks.iter().rposition(|track| track.version.agrees_with(version)) {
+            let is_newest = place + 1 == tracks.len();
+            if let Some(track) = tracks.get_mut(place) {
+                track.version.refine(version);
+                track.path.clone_from(path);
+            }
+            return is_newest;
+        }
+        let mut older = std::mem::take(tracks);
+        for track in &mut older {
+            self.end_track(track, &RemoteError::Changed, effects);
+        }
+        // Blocks of an older version may still serve those who opened it.
+        older.retain(|track| self.blocks.holds_any(track.id));
+        let id = VersionId(self.number());
+        self.sweep();
+        older.push(Track::new(id, path.clone(), version.clone()));
+        self.tracks.insert(file, older);
+        true
+    }
+
+    /// Starts streams until each block that a read of this version waits for has one, or there are enough.
+    fn plan(&mut self, file: FileId, version: VersionId, effects: &mut Effects) {
+        loop {
+            let Some(track) = find(&mut self.tracks, file, version) else { return };
+            let unserved = track.assign();
+            track.is_short_of_streams = false;
+            effects.wake(track.resume());
+            let Some(position) = unserved else { return };
+            let room = self.make_room(file, version, effects);
+            let number = self.number();
+            let Some(track) = find(&mut self.tracks, file, version) else { return };
+            if room != Room::Free {
+                track.is_short_of_streams = true;
+                if room == Room::AllBusy {
+                    self.hungry.push((file, version));
+                }
+                return;
+            }
+            let key = StreamKey { file, version, number };
+            let delay = track.failures.checked_sub(1).and_then(|place| RETRY_DELAYS.get(place)).copied();
+            track.streams.push(Stream::new(number, position, self.window_len_max, Instant::now()));
+            self.active.push(key);
+            self.threads += 1;
+            effects.streams.push(StreamStart { key, path: track.path.clone(), delay: delay.unwrap_or_default() });
+        }
+    }
+
+    /// Ends streams that nobody waits for where one more would be too many.
+    fn make_room(&mut self, file: FileId, version: VersionId, effects: &mut Effects) -> Room {
+        let is_ours = |key: &StreamKey| (key.file, key.version) == (file, version);
+        let ours = self.active.iter().filter(|key| is_ours(key)).count();
+        if ours >= STREAMS_PER_FILE_MAX && !self.end_idle_stream(is_ours, effects) {
+            return Room::FileFull;
+        }
+        if self.active.len() >= self.options.streams_max && !self.end_idle_stream(|_| true, effects) {
+            return Room::AllBusy;
+        }
+        if self.threads >= 2 * self.options.streams_max { Room::AllBusy } else { Room::Free }
+    }
+
+    /// Ends that stream, among those `filter` lets through, which nobody waits for and which was used longest ago.
+    fn end_idle_stream(&mut self, filter: impl Fn(&StreamKey) -> bool, effects: &mut Effects) -> bool {
+        let mut idlest: Option<(Instant, StreamKey, Option<Thread>)> = None;
+        for key in self.active.iter().copied().filter(filter) {
+            let Some(stream) = find(&mut self.tracks, key.file, key.version).and_then(|track| track.stream(key.number))
+            else {
+                continue;
+            };
+            if !stream.is_awaited() && idlest.as_ref().is_none_or(|(last_used, ..)| stream.last_used < *last_used) {
+                idlest = Some((stream.last_used, key, stream.wake()));
+            }
+        }
+        let Some((_, key, thread)) = idlest else { return false };
+        effects.wake(thread);
+        self.remove_stream(key)
+    }
+
+    /// How many streams are about to make room for the hungry ones.
+    fn yielding(&self) -> usize {
+        // Without the hungry, which is nearly always, nobody asks.
+        if self.hungry.is_empty() {
+            return 0;
+        }
+        let is_yielding = |key: &&StreamKey| {
+            let tracks = self.tracks.get(&key.file).into_iter().flatten();
+            tracks.flat_map(|track| &track.streams).any(|stream| stream.number == key.number && stream.yielding)
+        };
+        self.active.iter().filter(is_yielding).count()
+    }
+
+    /// Holds a stream no longer; its thread sees that at its next step. Returns whether it was held.
+    fn remove_stream(&mut self, key: StreamKey) -> bool {
+        self.active.retain(|active| *active != key);
+        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return false };
+        let held = track.streams.len();
+        track.streams.retain(|stream| stream.number != key.number);
+        track.streams.len() < held
+    }
+
+    fn drop_track(&mut self, mut track: Track, error: &RemoteError, effects: &mut Effects) {
+        self.end_track(&mut track, error, effects);
+        effects.free(self.blocks.drop_version(track.id));
+    }
+
+    /// Ends a track's streams, and answers those who wait with `error`.
+    fn end_track(&mut self, track: &mut Track, error: &RemoteError, effects: &mut Effects) {
+        for stream in track.streams.drain(..) {
+            self.active.retain(|active| active.number != stream.number);
+            effects.wake(stream.wake());
+        }
+        for read in track.waiting.drain(..) {
+            self.deadlines.remove(&read.number);
+            effects.fail(read.done, error.clone());
+        }
+    }
+
+    /// Drops tracks that hold nothing, once there are twice as many as were in use the last time.
+    fn sweep(&mut self) {
+        if self.tracks.len() < self.sweep_at {
+            return;
+        }
+        let blocks = &self.blocks;
+        self.tracks.retain(|_, tracks| {
+            tracks.retain(|track| !track.streams.is_empty() || !track.waiting.is_empty() || blocks.holds_any(track.id));
+            !tracks.is_empty()
+        });
+        self.sweep_at = SWEEP_AT_MIN.max(2 * self.tracks.len());
+    }
+
+    /// A number never given before.
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}
+
+/// The track of one version of one file.
+fn find(tracks: &mut HashMap<FileId, Vec<Track>>, file: FileId, version: VersionId) -> Option<&mut Track> {
+    tracks.get_mut(&file)?.iter_mut().rfind(|track| track.id == version)
+}
+
+/// Whether another attempt can end otherwise.
+fn may_pass(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Unreachable { .. }
+        | RemoteError::TimedOut { .. }
+        | RemoteError::Protocol { .. }
+        | RemoteError::Failed { .. } => true,
+        RemoteError::NotFound
+        | RemoteError::Exists
+        | RemoteError::NotEmpty
+        | RemoteError::IsDirectory
+        | RemoteError::NotDirectory
+        | RemoteError::Refused { .. }
+        | RemoteError::LoginRefused { .. }
+        | RemoteError::NoSpace { .. }
+        | RemoteError::NameNotAllowed { .. }
+        | RemoteError::NameTooLong
+        | RemoteError::Unsupported { .. }
+        | RemoteError::Changed => false,
+    }
+}
