@@ -3,10 +3,11 @@
 //! `type=file;size=12;modify=20240102030405; name`: the name begins behind the first space and has no end but the
 //! line's. Facts come in any order and case; each may be missing.
 
-use super::dates::parse_time_val;
+use super::columns::parse_number;
 use super::{Context, Dialect, Line, without_slash};
 use crate::protocol::entry::{Entry, EntryKind};
 use crate::protocol::path::Name;
+use crate::protocol::timestamp::parse_time_val;
 
 /// The only format of MLSD.
 pub const DIALECT: Dialect = Dialect { name: "MLSD", parse };
@@ -140,7 +141,7 @@ impl<'line> Facts<'line> {
         Entry {
             name,
             kind,
-            size: self.size.and_then(parse_decimal),
+            size: self.size.and_then(parse_number),
             modified: self.modify.and_then(parse_time_val),
             mode: self.mode.and_then(parse_octal),
             owner: self.owner_name.or(self.owner).map(Into::into),
@@ -149,10 +150,6 @@ impl<'line> Facts<'line> {
             unique: self.unique.map(Into::into),
         }
     }
-}
-
-fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
 }
 
 /// The permission bits of `0755`, or of `100755`, where the kind of file stands before them.
@@ -164,4 +161,124 @@ fn parse_octal(digits: &[u8]) -> Option<u32> {
 /// Where `part`, which is in lower case, begins in `bytes`.
 fn find_ignoring_case(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window.eq_ignore_ascii_case(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_one(line: &[u8]) -> Line {
+        parse(line, &Context { now_seconds: 0, ahead_of_utc_seconds: 3600 })
+    }
+
+    fn entry(line: &[u8]) -> Entry {
+        match parse_one(line) {
+            Line::Entry(entry) => entry,
+            other => panic!("{}: {other:?}", line.escape_ascii()),
+        }
+    }
+
+    #[test]
+    fn every_fact_of_proftpd_is_kept() {
+        let entry = entry(
+            b"modify=20240102030405;perm=adfrw;size=12;type=file;unique=FE01U2A;UNIX.group=100;UNIX.groupname=users;\
+              UNIX.mode=0640;UNIX.owner=1000;UNIX.ownername=anna; a file",
+        );
+        assert_eq!(entry.name.as_bytes(), b"a file");
+        assert_eq!((entry.kind, entry.size, entry.mode), (EntryKind::File, Some(12), Some(0o640)));
+        // UTC, whatever the server's local time.
+        assert_eq!(entry.modified.map(|time| time.seconds), Some(1_704_164_645));
+        assert_eq!((entry.owner.as_deref(), entry.group.as_deref()), (Some(&b"anna"[..]), Some(&b"users"[..])));
+        assert_eq!(entry.unique.as_deref(), Some(&b"FE01U2A"[..]));
+    }
+
+    #[test]
+    fn name_is_all_behind_the_first_space() {
+        for name in [&b" lead"[..], b"trail ", b"a;b=c; d", b"= ;", b"\t tab", b"a -> b", b"\xff\xfe"] {
+            for facts in [&b"type=file;size=1;"[..], b"type=file;size=1", b"TYPE=File;", b";", b"=;", b""] {
+                if facts == b";" {
+                    continue;
+                }
+                let line = [facts, b" ", name].concat();
+                assert_eq!(entry(&line).name.as_bytes(), name, "{}", line.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_by_type() {
+        for (kind, expected) in [
+            ("Dir", EntryKind::Directory),
+            ("file", EntryKind::File),
+            ("OS.unix=symlink", EntryKind::Symlink),
+            ("OS.UNIX=slink:", EntryKind::Symlink),
+            ("OS.unix=slink:/a", EntryKind::Symlink),
+            ("OS.unix=chr-1/3", EntryKind::Other),
+            ("OS.unix=socket", EntryKind::Other),
+            ("", EntryKind::File),
+        ] {
+            assert_eq!(entry(format!("type={kind};size=1; x").as_bytes()).kind, expected, "{kind}");
+        }
+        assert_eq!(parse_one(b"type=cdir; /some/where"), Line::Dots);
+        assert_eq!(parse_one(b"Type=PDIR; .."), Line::Dots);
+        assert_eq!(parse_one(b"type=dir; .."), Line::Dots);
+    }
+
+    #[test]
+    fn target_of_a_link_may_have_spaces_and_colons() {
+        for (line, name, target) in [
+            (&b"type=OS.unix=slink:/a;size=2; x y"[..], &b"x y"[..], Some(&b"/a"[..])),
+            (b"size=2;type=OS.unix=slink:/a b: c;modify=20240102030405; x y", b"x y", Some(b"/a b: c")),
+            (b"type=OS.unix=slink:;size=2; x", b"x", None),
+        ] {
+            let entry = entry(line);
+            assert_eq!((entry.name.as_bytes(), entry.link_target.as_deref()), (name, target));
+        }
+    }
+
+    #[test]
+    fn fact_that_makes_no_sense_is_as_good_as_missing() {
+        let entry = entry(
+            b"type=file;size=99999999999999999999999;modify=20240230000000;UNIX.mode=9;UNIX.owner=;unique=;x; over",
+        );
+        assert_eq!(entry, Entry::new(entry.name.clone(), EntryKind::File));
+        assert_eq!(self::entry(b"size=-1; x").size, None);
+        assert_eq!(self::entry(b"size=+1; x").size, None);
+        assert_eq!(self::entry(b"UNIX.mode=100755; x").mode, Some(0o755));
+    }
+
+    #[test]
+    fn lines_without_facts_or_name_are_not_understood() {
+        for line in [
+            &b"drwxr-xr-x 2 u g 4096 Jan 1 2020 x"[..],
+            b"garbage in a line",
+            b"type=file;",
+            b"type=file;/no/space",
+            b"type=file; ",
+            b" ",
+            b"",
+        ] {
+            assert_eq!(parse_one(line), Line::NotMine, "{}", line.escape_ascii());
+        }
+        assert_eq!(parse_one(b"type=file; ../x"), Line::Refused);
+        assert_eq!(parse_one(b"type=file; a\rb"), Line::Refused);
+        assert_eq!(parse_one(b"type=file; a\0b"), Line::Refused);
+    }
+
+    #[test]
+    fn mlst_takes_its_name_from_the_question() {
+        let name = || Name::new("b c").unwrap();
+        for line in [
+            &b" type=dir;UNIX.mode=0700; /a/b c"[..],
+            b"type=dir;UNIX.mode=0700; b c",
+            b" type=cdir;UNIX.mode=0700; /a/b c",
+            b" type=dir;UNIX.mode=0700;",
+        ] {
+            let entry = parse_mlst(line, name()).unwrap();
+            assert_eq!((entry.name, entry.kind, entry.mode), (name(), EntryKind::Directory, Some(0o700)));
+        }
+        assert_eq!(parse_mlst(b"End", name()), None);
+        assert_eq!(parse_mlst(b" /a/b c", name()), None);
+        assert_eq!(parse_mlst(b"", name()), None);
+    }
 }

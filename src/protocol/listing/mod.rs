@@ -9,11 +9,13 @@
 //!
 //! Not here: which command is sent (`remote::list`), the format of times in facts (`timestamp`).
 
+mod columns;
 mod dates;
 pub mod mlsd;
 mod parser;
 mod truncation;
 mod unix;
+mod unix_date;
 mod windows;
 
 pub use parser::{ListingParser, ParsedListing};

@@ -2,9 +2,9 @@
 //!
 //! A name that is missing from such a listing may exist all the same; only a question for that name can tell.
 
-/// How many entries servers are known to stop at: Pure-FTPd's `-L` (default 2000, packaged with 7500 and 10000),
-/// NAS devices (1000, 2000, 5000), and 9998, which is 10000 with `.` and `..` taken off.
-const LIMITS: &[usize] = &[500, 1000, 2000, 2500, 5000, 7500, 10_000, 20_000, 50_000, 100_000];
+/// How many entries servers are known to stop at: Pure-FTPd's `-L` (2000 by default, packaged with 7500 and 10000), NAS
+/// devices (1000 and 2000); and the other numbers that somebody who sets a limit would choose.
+const LIMITS: &[usize] = &[1000, 2000, 5000, 7500, 10_000, 20_000, 50_000, 100_000];
 
 /// Whether the text of the completion reply says that the listing is not all there is.
 ///
@@ -18,7 +18,7 @@ pub fn says_truncated(reply_text: &[u8]) -> bool {
 
 /// Whether so many entries look like a server's limit rather than like all there are.
 ///
-/// `entries` does not count `.` and `..`; a server that does may stop one or two short of the limit.
+/// `entries` does not count `.` and `..`; a server that does stops two short of its limit (9998 was seen).
 pub fn is_likely_limit(entries: usize) -> bool {
     LIMITS.iter().any(|limit| (limit - 2..=*limit).contains(&entries))
 }
