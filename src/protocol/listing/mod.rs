@@ -11,6 +11,7 @@
 
 mod columns;
 mod dates;
+mod eplf;
 pub mod mlsd;
 mod parser;
 mod truncation;
@@ -71,7 +72,7 @@ pub struct Dialect {
 }
 
 /// The dialects of LIST, in the order in which they are tried on the lines before the first entry.
-pub const DIALECTS: &[Dialect] = &[unix::DIALECT, windows::DIALECT];
+pub const DIALECTS: &[Dialect] = &[unix::DIALECT, windows::DIALECT, eplf::DIALECT];
 
 /// The name of a directory without the `/` that some servers write behind it, as `ls -p` does.
 fn without_slash(name: &[u8], kind: EntryKind) -> &[u8] {

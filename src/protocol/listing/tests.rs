@@ -38,9 +38,11 @@ fn listing_of_a_unix_server_is_read_whole() {
 
 #[test]
 fn each_dialect_of_list_is_found_behind_a_byte_order_mark_and_heading() {
-    for (line, dialect) in
-        [(&b"-rw-r--r-- 1 u g 5 Jan  1  2020 x"[..], "Unix"), (b"04-06-00  03:47PM                  589 x", "DOS")]
-    {
+    for (line, dialect) in [
+        (&b"-rw-r--r-- 1 u g 5 Jan  1  2020 x"[..], "Unix"),
+        (b"04-06-00  03:47PM                  589 x", "DOS"),
+        (b"+m1,r,s5,\tx", "EPLF"),
+    ] {
         let listing = parse_list(&[b"\xef\xbb\xbftotal 1\n\r\n", line, b"\r\n"].concat());
         assert_eq!((names(&listing), listing.dialect), (vec![&b"x"[..]], Some(dialect)));
         assert!(listing.is_understood());
