@@ -1,1 +1,19 @@
 //! Sockets: nothing else touches the network.
+//!
+//! A [`ControlConnection`] sends commands and hands each caller its own replies; a [`DataConnection`] moves
+//! the bytes of one transfer. Every wait here ends at a deadline.
+//!
+//! Not here: logging in, and how many connections there are (`pool`); what replies look like (`protocol`).
+
+pub mod control;
+pub mod data;
+pub mod deadlines;
+pub mod error;
+pub mod resolve;
+pub mod transport;
+
+pub use control::{ControlConnection, ControlOptions, Ticket};
+pub use data::{DataConnection, DataListener, PendingConnection};
+pub use deadlines::Deadlines;
+pub use error::ConnectionError;
+pub use transport::Transport;

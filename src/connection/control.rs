@@ -1,0 +1,551 @@
+//! Control connections: commands out, each caller's replies back.
+//!
+//! Many threads use one [`ControlConnection`] at once. What they send goes out back to back; replies come in the same
+//! order, so a queue of tickets tells whose each one is (`protocol::pipeline`). There is no reader thread: of those who
+//! wait for replies one reads for all, and hands that role on when it has its own.
+//!
+//! A connection is never repaired. Silence beyond the deadline, a reply out of step, a 421 or the end of the stream
+//! close it and fail every ticket.
+//!
+//! Lock order: `writer`, then `state`. `writer` is held while commands are written, so that a batch stays together;
+//! `state` never while the network is waited for.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use zeroize::Zeroizing;
+
+use super::deadlines::{Deadlines, remaining};
+use super::error::ConnectionError;
+use super::transport::Transport;
+use crate::protocol::command::{Command, Encoding};
+use crate::protocol::pipeline::{Expects, Pipeline, Received};
+use crate::protocol::reply::{Reply, ReplyDecoder};
+
+/// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
+/// blocks behind a server that itself blocks on writing replies which nobody reads yet.
+const IN_FLIGHT_BYTES_MAX: usize = 16 << 10;
+
+/// Commands in flight at most, where pipelining is on.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// How a control connection behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlOptions {
+    /// The longest waits.
+    pub deadlines: Deadlines,
+    /// Whether a command may be sent before the one before it is answered.
+    pub pipelining: bool,
+    /// After how much silence the kernel asks whether the server is still there; `None` for never.
+    pub keepalive: Option<Duration>,
+}
+
+/// A control connection, for any number of threads. Clones are the same connection.
+#[derive(Debug, Clone)]
+pub struct ControlConnection {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Tells connections apart in the log.
+    number: u64,
+    transport: Transport,
+    peer: IpAddr,
+    local: IpAddr,
+    options: ControlOptions,
+    writer: Mutex<Encoding>,
+    state: Mutex<State>,
+    /// A reply was given out, the connection failed, or nobody reads any more.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    decoder: ReplyDecoder,
+    pipeline: Pipeline<TicketNumber>,
+    progress: HashMap<TicketNumber, Progress>,
+    next_ticket: u64,
+    bytes_in_flight: usize,
+    /// Whether somebody reads for all.
+    reading: bool,
+    last_reply: Instant,
+    failure: Option<ConnectionError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct TicketNumber(u64);
+
+/// What has come for one command.
+#[derive(Debug)]
+struct Progress {
+    replies: VecDeque<Reply>,
+    finished: bool,
+    /// The ticket was dropped: replies are counted and thrown away.
+    abandoned: bool,
+    line_len: usize,
+    /// Since when the server owes a reply.
+    since: Instant,
+    /// How long it may owe it.
+    patience: Duration,
+}
+
+/// The right to the replies of one command in flight. Dropping it leaves the connection in step.
+#[derive(Debug)]
+pub struct Ticket {
+    shared: Arc<Shared>,
+    number: TicketNumber,
+}
+
+impl ControlConnection {
+    /// Takes over a connected stream. The ticket is for the greeting, which the server sends unasked.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Io`] where the connection is gone already.
+    pub fn open(stream: TcpStream, options: ControlOptions) -> Result<(Self, Ticket), ConnectionError> {
+        static OPENED: AtomicU64 = AtomicU64::new(1);
+        let failed = |error: io::Error| ConnectionError::from_io(&error, "opening the connection").with_sent(false);
+        let transport = Transport::plain(stream).map_err(failed)?;
+        if let Some(idle) = options.keepalive {
+            transport.keep_alive(idle).map_err(failed)?;
+        }
+        let in_flight_max = if options.pipelining { IN_FLIGHT_MAX } else { 1 };
+        let mut state = State {
+            decoder: ReplyDecoder::new(),
+            // One place more, for the marker behind a stopped transfer.
+            pipeline: Pipeline::new(in_flight_max + 1),
+            progress: HashMap::new(),
+            next_ticket: 0,
+            bytes_in_flight: 0,
+            reading: false,
+            last_reply: Instant::now(),
+            failure: None,
+        };
+        let greeting = state.enqueue(Expects::Greeting, 0, options.deadlines.reply)?;
+        let shared = Arc::new(Shared {
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
+            peer: transport.peer_address().map_err(failed)?.ip(),
+            local: transport.local_address().map_err(failed)?.ip(),
+            transport,
+            options,
+            writer: Mutex::new(Encoding::default()),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        Ok((Self { shared: Arc::clone(&shared) }, Ticket { shared, number: greeting }))
+    }
+
+    /// Sends commands in one packet, as far as pipelining allows, and returns a ticket for each. No other
+    /// thread's command comes between them.
+    ///
+    /// # Errors
+    /// Any of [`ConnectionError`]; its `sent` says whether the first of them may have reached the server.
+    pub fn send(&self, commands: &[Command], deadline: Instant) -> Result<Vec<Ticket>, ConnectionError> {
+        let during = "sending a command";
+        let Some(writer) = self.shared.writer.try_lock_until(deadline) else {
+            return Err(ConnectionError::GivenUp { during, sent: false });
+        };
+        let mut lines = Vec::with_capacity(commands.len());
+        for command in commands {
+            let mut line = Zeroizing::new(Vec::with_capacity(128));
+            command.encode(&mut line, *writer)?;
+            lines.push((command, line));
+        }
+        let mut tickets = Vec::with_capacity(lines.len());
+        let mut rest = lines.as_slice();
+        while !rest.is_empty() {
+            rest = self
+                .send_some(rest, deadline, &mut tickets)
+                .map_err(|error| if tickets.is_empty() { error } else { error.with_sent(true) })?;
+        }
+        Ok(tickets)
+    }
+
+    /// Sends as many of `lines` as there is room for in flight, and returns the others. The caller holds `writer`.
+    fn send_some<'a>(
+        &self,
+        lines: &'a [(&Command, Zeroizing<Vec<u8>>)],
+        deadline: Instant,
+        tickets: &mut Vec<Ticket>,
+    ) -> Result<&'a [(&'a Command, Zeroizing<Vec<u8>>)], ConnectionError> {
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        shared.wait(&mut state, deadline, "room for a command", |state| state.has_room().then_some(())).map_err(
+            // Room is waited for before anything of these lines was sent.
+            |error| error.with_sent(false),
+        )?;
+        shared.take_what_came_unasked(&mut state).map_err(|error| error.with_sent(false))?;
+        let mut packet = Zeroizing::new(Vec::new());
+        let mut count = 0;
+        for (command, line) in lines {
+            if count > 0 && !state.has_room_for(line.len()) {
+                break;
+            }
+            let number = state.enqueue(command.expects(), line.len(), shared.options.deadlines.reply)?;
+            tickets.push(Ticket { shared: Arc::clone(shared), number });
+            tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> {command}");
+            packet.extend_from_slice(line);
+            count += 1;
+        }
+        drop(state);
+        if let Err(error) = shared.write_all(&packet, deadline) {
+            if !error.sent() {
+                // The system took none of it, so these commands are as if never sent.
+                tickets.truncate(tickets.len() - count);
+            }
+            return Err(error);
+        }
+        Ok(lines.get(count..).unwrap_or_default())
+    }
+
+    /// Sends one command and waits for its last reply, whatever its code.
+    ///
+    /// # Errors
+    /// Any of [`ConnectionError`].
+    pub fn exchange(&self, command: Command, deadline: Instant) -> Result<Reply, ConnectionError> {
+        let tickets = self.send(std::slice::from_ref(&command), deadline)?;
+        match tickets.into_iter().next() {
+            Some(ticket) => ticket.wait(deadline),
+            None => Err(ConnectionError::GivenUp { during: "sending a command", sent: false }),
+        }
+    }
+
+    /// Sends commands in one packet, as far as pipelining allows, and waits for the last reply to each.
+    ///
+    /// # Errors
+    /// Any of [`ConnectionError`], from the first that has no reply; replies that came are lost with it.
+    pub fn exchange_all(&self, commands: &[Command], deadline: Instant) -> Result<Vec<Reply>, ConnectionError> {
+        self.send(commands, deadline)?.into_iter().map(|ticket| ticket.wait(deadline)).collect()
+    }
+
+    /// Brings the connection back in step after the data connection of a transfer was reset: PWD goes behind it as a
+    /// marker, and what comes before its 257 belongs to the stopped transfer. All other tickets must be done.
+    ///
+    /// # Errors
+    /// Where the marker does not come by `deadline`; the connection is then closed.
+    pub fn stop_transfer(&self, deadline: Instant) -> Result<(), ConnectionError> {
+        let shared = &self.shared;
+        let _writer = shared.writer.lock();
+        let ticket = {
+            let mut state = shared.state.lock();
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            state.pipeline.stop(|_| true);
+            let number = state.enqueue(Expects::Marker, 0, shared.options.deadlines.reply)?;
+            Ticket { shared: Arc::clone(shared), number }
+        };
+        tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
+        shared.write_all(b"PWD\r\n", deadline)?;
+        match ticket.wait(deadline) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a command sent now would find the server, as far as can be told without asking: nothing failed, nothing
+    /// is in flight, and no unasked word (421, the end of the stream) has come.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.failure.is_none()
+            && state.pipeline.is_empty()
+            && !state.reading
+            && state.decoder.is_empty()
+            && !self.shared.transport.is_readable()
+    }
+
+    /// Whether it has not failed, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.shared.state.lock().failure.is_none()
+    }
+
+    /// How many commands are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.state.lock().pipeline.len()
+    }
+
+    /// Sets how 0xFF is sent from now on (`protocol::command::Encoding`).
+    pub fn set_encoding(&self, encoding: Encoding) {
+        *self.shared.writer.lock() = encoding;
+    }
+
+    /// Says goodbye where that does not mean waiting, and closes. A server that has read QUIT no longer counts us.
+    pub fn quit(&self) {
+        let is_free = self.shared.writer.try_lock().is_some() && self.is_open();
+        if is_free {
+            tracing::debug!(target: "ftpfs::dialogue", connection = self.shared.number, "> QUIT");
+            // Who cannot take six bytes at once is gone, and the close tells the rest.
+            let _ = self.shared.transport.write(b"QUIT\r\n", Duration::from_millis(1));
+        }
+        self.close();
+    }
+
+    /// Closes the connection; every ticket fails.
+    pub fn close(&self) {
+        let mut state = self.shared.state.lock();
+        self.shared.fail(&mut state, ConnectionError::Closed { reply: None, sent: true });
+    }
+
+    /// The server's address: where data connections go, whatever a 227 says.
+    pub fn peer(&self) -> IpAddr {
+        self.shared.peer
+    }
+
+    /// Our address: where the server can reach us in active mode.
+    pub fn local(&self) -> IpAddr {
+        self.shared.local
+    }
+
+    /// The number that tells this connection from others in the log.
+    pub fn number(&self) -> u64 {
+        self.shared.number
+    }
+
+    /// The longest waits.
+    pub fn deadlines(&self) -> Deadlines {
+        self.shared.options.deadlines
+    }
+
+    /// Whether several commands may be in flight.
+    pub fn is_pipelining(&self) -> bool {
+        self.shared.options.pipelining
+    }
+}
+
+impl Ticket {
+    /// Waits for the last reply; preliminary ones are passed over.
+    ///
+    /// # Errors
+    /// [`ConnectionError::GivenUp`] at `deadline`, the connection being kept; any other: it is closed.
+    pub fn wait(mut self, deadline: Instant) -> Result<Reply, ConnectionError> {
+        loop {
+            let (reply, is_last) = self.next(deadline)?;
+            if is_last {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Waits for the next reply, preliminary or last (then with `true`).
+    ///
+    /// # Errors
+    /// As for [`Self::wait`].
+    pub fn next(&mut self, deadline: Instant) -> Result<(Reply, bool), ConnectionError> {
+        let number = self.number;
+        let mut state = self.shared.state.lock();
+        self.shared.wait(&mut state, deadline, "a reply", |state| {
+            let progress = state.progress.get_mut(&number)?;
+            let reply = progress.replies.pop_front()?;
+            Some((reply, progress.finished && progress.replies.is_empty()))
+        })
+    }
+
+    /// Lets the server owe the reply from now on, for `patience`: for a transfer whose data has just ended.
+    pub fn expect_now(&mut self, patience: Duration) {
+        let mut state = self.shared.state.lock();
+        if let Some(progress) = state.progress.get_mut(&self.number) {
+            progress.since = Instant::now();
+            progress.patience = patience;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        let is_over = state.failure.is_some();
+        if let Some(progress) = state.progress.get_mut(&self.number) {
+            progress.abandoned = true;
+            if progress.finished || is_over {
+                state.progress.remove(&self.number);
+            }
+        }
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.has_room_for(0)
+    }
+
+    fn has_room_for(&self, line_len: usize) -> bool {
+        // The last place is the marker's.
+        self.pipeline.room() > 1 && self.bytes_in_flight + line_len < IN_FLIGHT_BYTES_MAX
+    }
+
+    fn enqueue(
+        &mut self,
+        expects: Expects,
+        line_len: usize,
+        patience: Duration,
+    ) -> Result<TicketNumber, ConnectionError> {
+        let number = TicketNumber(self.next_ticket);
+        self.pipeline
+            .sent(number, expects)
+            .map_err(|full| ConnectionError::OutOfStep { reason: full.to_string(), sent: false })?;
+        self.next_ticket += 1;
+        self.bytes_in_flight += line_len;
+        let progress = Progress {
+            replies: VecDeque::new(),
+            finished: false,
+            abandoned: false,
+            line_len,
+            since: Instant::now(),
+            patience,
+        };
+        self.progress.insert(number, progress);
+        Ok(number)
+    }
+
+    /// Gives a reply to the ticket it belongs to.
+    fn dispatch(&mut self, reply: Reply) -> Result<(), ConnectionError> {
+        self.last_reply = Instant::now();
+        match self.pipeline.received(reply) {
+            Ok(Received::Preliminary(&number, reply)) => self.give(number, Some(reply), false),
+            Ok(Received::Final(number, reply)) => self.give(number, Some(reply), true),
+            Ok(Received::Marker { stopped, marker, reply }) => {
+                for number in stopped {
+                    self.give(number, None, true);
+                }
+                self.give(marker, Some(reply), true);
+            }
+            Ok(Received::Leftover(_)) => {}
+            Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
+            Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, number: TicketNumber, reply: Option<Reply>, finished: bool) {
+        let Some(progress) = self.progress.get_mut(&number) else { return };
+        progress.finished = finished;
+        if finished {
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(progress.line_len);
+        }
+        if !progress.abandoned {
+            progress.replies.extend(reply);
+        } else if finished {
+            self.progress.remove(&number);
+        }
+    }
+
+    /// When the silence has lasted too long: counted from the last reply, or from when the oldest command was sent.
+    fn silence_ends(&self) -> Option<Instant> {
+        let oldest = self.progress.get(self.pipeline.first()?)?;
+        oldest.since.max(self.last_reply).checked_add(oldest.patience)
+    }
+}
+
+impl Shared {
+    /// Waits until `ready` has an answer, reading for all where nobody else does.
+    fn wait<R>(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        deadline: Instant,
+        during: &'static str,
+        mut ready: impl FnMut(&mut State) -> Option<R>,
+    ) -> Result<R, ConnectionError> {
+        loop {
+            if let Some(result) = ready(state) {
+                return Ok(result);
+            }
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            let silence_ends = state.silence_ends().unwrap_or(deadline);
+            if remaining(silence_ends).is_none() && silence_ends <= deadline {
+                self.fail(state, ConnectionError::TimedOut { during, sent: true });
+                continue;
+            }
+            let until = silence_ends.min(deadline);
+            let Some(left) = remaining(until) else {
+                return Err(ConnectionError::GivenUp { during, sent: true });
+            };
+            if state.reading {
+                self.changed.wait_until(state, until);
+            } else {
+                self.read_for_all(state, left);
+            }
+        }
+    }
+
+    fn read_for_all(&self, state: &mut MutexGuard<'_, State>, timeout: Duration) {
+        let mut buffer = [0_u8; 8192];
+        state.reading = true;
+        let result = MutexGuard::unlocked(state, || self.transport.read(&mut buffer, timeout));
+        state.reading = false;
+        match result {
+            Ok(0) => self.fail(state, ConnectionError::Closed { reply: None, sent: true }),
+            Ok(len) => self.take(state, buffer.get(..len).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(error) => self.fail(state, ConnectionError::from_io(&error, "reading replies")),
+        }
+        // Also without a reply: whoever waits may have to read on in our place.
+        self.changed.notify_all();
+    }
+
+    /// Takes bytes that came, and gives out the replies that are complete with them.
+    fn take(&self, state: &mut State, bytes: &[u8]) {
+        state.decoder.push(bytes);
+        loop {
+            let taken = match state.decoder.next() {
+                Ok(None) => return,
+                Ok(Some(reply)) => {
+                    tracing::debug!(target: "ftpfs::dialogue", connection = self.number, "< {reply}");
+                    state.dispatch(reply)
+                }
+                Err(error) => Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),
+            };
+            if let Err(error) = taken {
+                return self.fail(state, error);
+            }
+        }
+    }
+
+    /// With nothing in flight, what lies ready was not asked for: a 421 from before, or the second of two final replies, which
+    /// the next command would take for its own.
+    fn take_what_came_unasked(&self, state: &mut MutexGuard<'_, State>) -> Result<(), ConnectionError> {
+        while state.failure.is_none() && state.pipeline.is_empty() && !state.reading && self.transport.is_readable() {
+            self.read_for_all(state, Duration::from_millis(1));
+        }
+        state.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Closes the connection for a reason; the first one counts.
+    fn fail(&self, state: &mut State, failure: ConnectionError) {
+        if state.failure.is_some() {
+            return;
+        }
+        tracing::debug!(target: "ftpfs::dialogue", connection = self.number, "closed: {failure}");
+        state.failure = Some(failure);
+        state.pipeline.drain().for_each(drop);
+        state.progress.retain(|_, progress| !progress.abandoned);
+        self.transport.shut_down();
+        self.changed.notify_all();
+    }
+
+    /// Writes a whole packet. `sent` in the error says whether the system took any of it.
+    fn write_all(&self, packet: &[u8], deadline: Instant) -> Result<(), ConnectionError> {
+        let mut rest = packet;
+        while !rest.is_empty() {
+            let patience = self.options.deadlines.reply.min(remaining(deadline).unwrap_or_default());
+            match self.transport.write(rest, patience) {
+                Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                Err(error) => {
+                    let error = ConnectionError::from_io(&error, "sending a command");
+                    self.fail(&mut self.state.lock(), error.clone());
+                    return Err(error.with_sent(rest.len() < packet.len()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Data connections: opened towards the server (passive) or by it (active), used for one transfer, closed.
+//!
+//! A passive connection is begun and waited for in two steps ([`PendingConnection`]), so that the transfer command
+//! can travel while the connection comes about.
+//!
+//! Not here: which address (`protocol::passive`, `pool::transfer`), and what the end of the data proves
+//! (`protocol::transfer`).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::deadlines::{after, remaining};
+use super::error::ConnectionError;
+use super::resolve::host_and_port;
+use super::transport::Transport;
+
+/// After the last byte of an upload the server has this long to close its side, before we close all of it.
+const PEER_CLOSE: Duration = Duration::from_secs(5);
+
+/// A TCP connection to the server's passive port that is still coming about.
+#[derive(Debug)]
+pub struct PendingConnection {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl PendingConnection {
+    /// Sends the first packet of a connection to `address`, and does not wait for the answer.
+    ///
+    /// `receive_buffer` (bytes) bounds what a transfer that is stopped early has wasted; `None` lets the kernel grow it.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotConnected`] where the system refuses at once.
+    pub fn start(address: SocketAddr, receive_buffer: Option<usize>) -> Result<Self, ConnectionError> {
+        let start = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+            if let Some(len) = receive_buffer {
+                // Before the connect: the window's scale is settled in the first packet.
+                socket.set_recv_buffer_size(len)?;
+            }
+            socket.set_nonblocking(true)?;
+            match socket.connect(&SockAddr::from(address)) {
+                Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+                _ => Ok(socket),
+            }
+        };
+        match start() {
+            Ok(socket) => Ok(Self { socket, address }),
+            Err(error) => Err(not_connected(address, &error)),
+        }
+    }
+
+    /// Waits until the connection stands.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotConnected`]: refused, unreachable, or not by the deadline.
+    pub fn wait(self, deadline: Instant) -> Result<DataConnection, ConnectionError> {
+        let established = wait_for(&self.socket, PollFlags::OUT, deadline)
+            .and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err))
+            .and_then(|()| Transport::plain(self.socket.into()));
+        match established {
+            Ok(transport) => Ok(DataConnection { transport }),
+            Err(error) => Err(not_connected(self.address, &error)),
+        }
+    }
+}
+
+/// A port of ours that the server connects to (EPRT, PORT).
+#[derive(Debug)]
+pub struct DataListener {
+    listener: TcpListener,
+    peer: IpAddr,
+}
+
+impl DataListener {
+    /// Listens at `local`, on the first free port of `ports` or any. Only connections from `peer` are taken.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotConnected`] where no port is free.
+    pub fn bind(local: IpAddr, ports: Option<RangeInclusive<u16>>, peer: IpAddr) -> Result<Self, ConnectionError> {
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for port in ports.unwrap_or(0..=0) {
+            match TcpListener::bind((local, port)).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            }) {
+                Ok(listener) => return Ok(Self { listener, peer }),
+                Err(error) => last = error,
+            }
+        }
+        Err(not_connected(SocketAddr::new(local, 0), &last))
+    }
+
+    /// Where we listen, for EPRT or PORT.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotConnected`] where the system does not say.
+    pub fn local_address(&self) -> Result<SocketAddr, ConnectionError> {
+        self.listener.local_addr().map_err(|error| not_connected(SocketAddr::new(self.peer, 0), &error))
+    }
+
+    /// Waits for the server to connect. Connections from elsewhere are closed and waited past: whoever
+    /// guesses the port must not be able to read or write a file.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotConnected`] where it has not by the deadline.
+    pub fn accept(self, deadline: Instant) -> Result<DataConnection, ConnectionError> {
+        loop {
+            let accepted = wait_for(&self.listener, PollFlags::IN, deadline).and_then(|()| self.listener.accept());
+            match accepted {
+                Ok((stream, from)) if from.ip().to_canonical() == self.peer.to_canonical() => {
+                    return DataConnection::over(stream).map_err(|error| not_connected(from, &error));
+                }
+                Ok((_, from)) => tracing::warn!(%from, "data connection from a stranger refused"),
+                // The one that was there has gone again.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {}
+                Err(error) => return Err(not_connected(SocketAddr::new(self.peer, 0), &error)),
+            }
+        }
+    }
+}
+
+/// The connection that the bytes of one transfer travel on.
+#[derive(Debug)]
+pub struct DataConnection {
+    transport: Transport,
+}
+
+impl DataConnection {
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self { transport: Transport::plain(stream)? })
+    }
+
+    /// Reads what has come, waiting up to `timeout` for the first byte; 0 is the peer's end.
+    ///
+    /// # Errors
+    /// [`ConnectionError::TimedOut`] after silence, [`ConnectionError::Io`] after a reset.
+    pub fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<usize, ConnectionError> {
+        self.transport
+            .read(buffer, timeout)
+            .map_err(|error| ConnectionError::from_io(&error, "reading the data connection"))
+    }
+
+    /// Writes all of `bytes`; each piece of progress begins `timeout` anew.
+    ///
+    /// # Errors
+    /// As for [`Self::read`]; how much of it arrived is not known.
+    pub fn write_all(&mut self, mut bytes: &[u8], timeout: Duration) -> Result<(), ConnectionError> {
+        while !bytes.is_empty() {
+            let written = self
+                .transport
+                .write(bytes, timeout)
+                .map_err(|error| ConnectionError::from_io(&error, "writing to the data connection"))?;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Says that we will send nothing (more): the end of an upload, or the word of one who only reads.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Io`] where the connection is gone.
+    pub fn finish_writing(&mut self) -> Result<(), ConnectionError> {
+        self.transport
+            .finish_writing()
+            .map_err(|error| ConnectionError::from_io(&error, "ending the data connection"))
+    }
+
+    /// Closes after an upload: waits, briefly, for the peer's end first, since closing with bytes unread sends RST, which
+    /// can overtake the last data.
+    pub fn close(mut self) {
+        let deadline = after(PEER_CLOSE);
+        let mut scrap = [0_u8; 1024];
+        while let Some(left) = remaining(deadline) {
+            match self.read(&mut scrap, left) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Throws the connection away, with all that is on the way.
+    pub fn reset(self) {
+        self.transport.reset_on_close();
+    }
+
+    /// Whether the peer has sent something, or ended. Does not wait.
+    pub fn is_readable(&self) -> bool {
+        self.transport.is_readable()
+    }
+}
+
+fn not_connected(address: SocketAddr, error: &io::Error) -> ConnectionError {
+    let reason = match error.kind() {
+        io::ErrorKind::TimedOut => String::from("data connection timed out"),
+        _ => format!("data connection: {error}"),
+    };
+    ConnectionError::NotConnected { host: host_and_port(&address.ip().to_string(), address.port()), reason }
+}
+
+/// Waits until `socket` is ready, or fails with [`io::ErrorKind::TimedOut`].
+fn wait_for(socket: &impl AsFd, ready: PollFlags, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = remaining(deadline).ok_or(io::ErrorKind::TimedOut)?;
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(socket, ready)], Some(&timeout)) {
+            Ok(0) => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error == rustix::io::Errno::INTR => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
+
+    const LONG: Duration = Duration::from_secs(5);
+
+    fn pair() -> (DataConnection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pending = PendingConnection::start(listener.local_addr().unwrap(), Some(32 << 10)).unwrap();
+        let theirs = listener.accept().unwrap().0;
+        (pending.wait(after(LONG)).unwrap(), theirs)
+    }
+
+    #[test]
+    fn upload_ends_in_order_and_the_other_way_stays_open() {
+        let (mut ours, mut theirs) = pair();
+        ours.write_all(b"bytes", LONG).unwrap();
+        ours.finish_writing().unwrap();
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"bytes");
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(ours.read(&mut [0; 8], LONG).unwrap(), 1);
+    }
+
+    #[test]
+    fn refused_passive_port_is_told_by_wait() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = PendingConnection::start(address, None).and_then(|pending| pending.wait(after(LONG))).unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn silent_data_connection_ends_with_its_timeout() {
+        let (mut ours, _theirs) = pair();
+        let error = ours.read(&mut [0; 8], Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(error, ConnectionError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn stranger_at_the_active_port_is_turned_away_and_the_server_still_taken() {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let server = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+        let listener = DataListener::bind(local, None, server).unwrap();
+        let address = listener.local_address().unwrap();
+        let mut stranger = TcpStream::connect(address).unwrap();
+        let from = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        from.bind(&SocketAddr::new(server, 0).into()).unwrap();
+        from.connect(&address.into()).unwrap();
+        let mut ours = listener.accept(after(LONG)).unwrap();
+        ours.write_all(b"for the server", LONG).unwrap();
+        assert_eq!(stranger.read(&mut [0; 8]).unwrap_or(0), 0);
+        let mut server_side = TcpStream::from(from);
+        let mut received = [0; 14];
+        server_side.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"for the server");
+    }
+
+    #[test]
+    fn server_that_never_connects_is_a_timeout() {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let listener = DataListener::bind(local, None, local).unwrap();
+        let error = listener.accept(after(Duration::from_millis(20))).unwrap_err();
+        assert!(error.to_string().contains("timed out"), "{error}");
+    }
+}
