@@ -25,7 +25,7 @@ use super::error::ConnectionError;
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
-use crate::protocol::reply::{Reply, ReplyDecoder};
+use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
 
 /// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
 /// blocks behind a server that itself blocks on writing replies which nobody reads yet.
@@ -116,7 +116,7 @@ impl ControlConnection {
         }
         let in_flight_max = if options.pipelining { IN_FLIGHT_MAX } else { 1 };
         let mut state = State {
-            decoder: ReplyDecoder::new(),
+            decoder: ReplyDecoder::new(ReplyLimits::default()),
             // One place more, for the marker behind a stopped transfer.
             pipeline: Pipeline::new(in_flight_max + 1),
             progress: HashMap::new(),
