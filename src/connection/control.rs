@@ -102,6 +102,9 @@ pub struct Ticket {
     number: TicketNumber,
 }
 
+/// A command and the bytes it becomes, which may hold a password.
+type Line<'a> = (&'a Command, Zeroizing<Vec<u8>>);
+
 impl ControlConnection {
     /// Takes over a connected stream. The ticket is for the greeting, which the server sends unasked.
     ///
@@ -169,10 +172,10 @@ impl ControlConnection {
     /// Sends as many of `lines` as there is room for in flight, and returns the others. The caller holds `writer`.
     fn send_some<'a>(
         &self,
-        lines: &'a [(&Command, Zeroizing<Vec<u8>>)],
+        lines: &'a [Line<'a>],
         deadline: Instant,
         tickets: &mut Vec<Ticket>,
-    ) -> Result<&'a [(&'a Command, Zeroizing<Vec<u8>>)], ConnectionError> {
+    ) -> Result<&'a [Line<'a>], ConnectionError> {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         shared.wait(&mut state, deadline, "room for a command", |state| state.has_room().then_some(())).map_err(
@@ -265,6 +268,11 @@ impl ControlConnection {
     /// Whether it has not failed, as far as is known.
     pub fn is_open(&self) -> bool {
         self.shared.state.lock().failure.is_none()
+    }
+
+    /// Why it was closed; `None` while it is open.
+    pub fn failure(&self) -> Option<ConnectionError> {
+        self.shared.state.lock().failure.clone()
     }
 
     /// How many commands are in flight.

@@ -167,9 +167,7 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionError::Io`] where the connection is gone.
     pub fn finish_writing(&mut self) -> Result<(), ConnectionError> {
-        self.transport
-            .finish_writing()
-            .map_err(|error| ConnectionError::from_io(&error, "ending the data connection"))
+        self.transport.finish_writing().map_err(|error| ConnectionError::from_io(&error, "ending the data connection"))
     }
 
     /// Closes after an upload: waits, briefly, for the peer's end first, since closing with bytes unread sends RST, which

@@ -18,8 +18,7 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(500);
 /// # Errors
 /// [`ConnectionError::NotConnected`] with the last address's reason.
 pub fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectionError> {
-    let not_connected =
-        |reason: String| ConnectionError::NotConnected { host: host_and_port(host, port), reason };
+    let not_connected = |reason: String| ConnectionError::NotConnected { host: host_and_port(host, port), reason };
     let addresses = resolve(host, port, deadline).map_err(|error| not_connected(describe(&error)))?;
     let mut last = String::from("the name has no address");
     for (index, address) in addresses.iter().enumerate() {

@@ -10,6 +10,7 @@
 
 mod ceiling;
 pub mod error;
+mod opening;
 pub mod options;
 #[expect(clippy::module_inception, reason = "the folder's main type, in a file of its name")]
 pub mod pool;

@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub operation_timeout: Duration,
     /// How data connections come about.
     pub data_mode: DataMode,
+    /// Bytes that a data connection may hold unread; `None` lets the kernel grow it. Small ones waste less where a
+    /// transfer is stopped early.
+    pub receive_buffer: Option<usize>,
     /// Whether commands are sent before those before them are answered.
     pub pipelining: bool,
     /// After how much silence the kernel asks whether the server is still there; `None` for never.
@@ -95,6 +98,7 @@ impl ServerOptions {
             deadlines: Deadlines::default(),
             operation_timeout: Duration::from_secs(60),
             data_mode: DataMode::Passive { prefer: PassiveCommand::Auto, address: PassiveAddressChoice::Control },
+            receive_buffer: None,
             pipelining: true,
             keepalive: Some(Duration::from_secs(60)),
             idle_close: Duration::from_secs(50),

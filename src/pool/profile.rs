@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::protocol::{Features, Reply, RemotePath};
+use crate::protocol::{Features, RemotePath, Reply};
 
 /// Whether the server can do a thing, as far as it has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,193 @@
+//! How the data connection of a transfer comes about: EPSV, PASV, EPRT or PORT, and which of them works here.
+//!
+//! What has worked once is taken for granted: the next read sends its command while the connection is still coming
+//! about. What has not is tried first, and followed by the other way where it fails.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Instant;
+
+use super::error::PoolError;
+use super::options::{DataMode, PassiveAddressChoice, PassiveCommand};
+use super::profile::VerdictCell;
+use super::session::Session;
+use crate::connection::deadlines::{after, remaining};
+use crate::connection::{DataConnection, DataListener, PendingConnection};
+use crate::protocol::passive::{PassiveAddress, parse_any};
+use crate::protocol::{Command, ReplyClass};
+
+/// A data connection, or the promise of one.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// It stands.
+    Open(DataConnection),
+    /// It is coming about, by a way that has worked before.
+    Pending(PendingConnection),
+    /// The server will connect, once it has the transfer's command.
+    Listening(DataListener),
+}
+
+impl Opening {
+    /// Waits until the connection stands.
+    pub(super) fn wait(self, session: &Session, deadline: Instant) -> Result<DataConnection, PoolError> {
+        let deadline = deadline.min(after(session.options().deadlines.connect));
+        let opened = match self {
+            Self::Open(data) => return Ok(data),
+            Self::Pending(pending) => pending.wait(deadline).inspect_err(|_| {
+                // It worked before and does not now: find out anew what does.
+                session.profile().epsv.learn(super::profile::Verdict::Unknown);
+                session.profile().pasv.learn(super::profile::Verdict::Unknown);
+            }),
+            Self::Listening(listener) => listener.accept(deadline),
+        };
+        opened.map_err(|error| PoolError::DataConnection { reason: error.to_string(), sent: true })
+    }
+
+    /// Whether the transfer's command may be sent before the connection stands.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}
+
+/// Asks the server for a port, or tells it ours, before `command`.
+///
+/// # Errors
+/// [`PoolError::DataConnection`] where no way works; nothing of the transfer was sent.
+pub(super) fn open(session: &Session, command: &Command, deadline: Instant) -> Result<Opening, PoolError> {
+    match &session.options().data_mode {
+        DataMode::Passive { prefer, address } => open_passive(session, command, *prefer, *address, deadline),
+        DataMode::Active { address, ports } => open_active(session, *address, ports.clone(), deadline),
+    }
+}
+
+fn open_passive(
+    session: &Session,
+    command: &Command,
+    prefer: PassiveCommand,
+    choice: PassiveAddressChoice,
+    deadline: Instant,
+) -> Result<Opening, PoolError> {
+    let ways = passive_ways(session, prefer);
+    let mut reasons = Vec::new();
+    for (index, (ask, verdict)) in ways.iter().enumerate() {
+        let is_last = index + 1 == ways.len();
+        let way = Way { ask, verdict, is_last };
+        match way.open(session, command, choice, deadline) {
+            Ok(opening) => return Ok(opening),
+            Err(PoolError::DataConnection { reason, .. }) => reasons.push(reason),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(PoolError::DataConnection { reason: reasons.join("; "), sent: false })
+}
+
+/// The commands to try, best first. IPv6 has no PASV.
+fn passive_ways(session: &Session, prefer: PassiveCommand) -> Vec<(Command, &VerdictCell)> {
+    let profile = session.profile();
+    let epsv = (Command::Epsv, &profile.epsv);
+    let pasv = (Command::Pasv, &profile.pasv);
+    match (prefer, session.control().peer()) {
+        (PassiveCommand::Pasv, IpAddr::V4(_)) => vec![pasv],
+        (PassiveCommand::Epsv, _) | (_, IpAddr::V6(_)) => vec![epsv],
+        // An EPSV that fails is not tried again, so PASV costs one round trip more only once.
+        (PassiveCommand::Auto, _) if profile.epsv.is_no() && !profile.pasv.is_no() => vec![pasv],
+        (PassiveCommand::Auto, _) if profile.pasv.is_yes() && !profile.epsv.is_yes() => vec![pasv, epsv],
+        (PassiveCommand::Auto, _) => vec![epsv, pasv],
+    }
+}
+
+struct Way<'a> {
+    ask: &'a Command,
+    verdict: &'a VerdictCell,
+    is_last: bool,
+}
+
+impl Way<'_> {
+    fn open(
+        &self,
+        session: &Session,
+        command: &Command,
+        choice: PassiveAddressChoice,
+        deadline: Instant,
+    ) -> Result<Opening, PoolError> {
+        let verb = self.ask.verb();
+        let mut commands = vec![self.ask.clone()];
+        if session.profile().features().pret() {
+            commands.insert(0, Command::Pret(Box::new(command.clone())));
+        }
+        let reply = session.control().exchange_all(&commands, deadline)?.pop();
+        let Some(reply) = reply else { return Err(no_way(verb, "no reply")) };
+        let address = match parse_any(&reply) {
+            Ok(address) => data_address(session, address, choice),
+            Err(error) => {
+                // A transient refusal says nothing of the next time.
+                if reply.class() != ReplyClass::Transient {
+                    self.verdict.learn_if(false);
+                }
+                return Err(no_way(verb, &error.reply));
+            }
+        };
+        let pending = PendingConnection::start(address, session.options().receive_buffer)
+            .map_err(|error| no_way(verb, &error.to_string()))?;
+        if self.verdict.is_yes() {
+            return Ok(Opening::Pending(pending));
+        }
+        let patience = session.options().deadlines.connect;
+        // A firewall that swallows EPSV's ports must leave time for PASV.
+        let share = if self.is_last { patience } else { patience / 2 };
+        match pending.wait(deadline.min(after(share))) {
+            Ok(data) => {
+                self.verdict.learn_if(true);
+                Ok(Opening::Open(data))
+            }
+            Err(error) => {
+                if remaining(deadline).is_some() {
+                    self.verdict.learn_if(false);
+                }
+                Err(no_way(verb, &error.to_string()))
+            }
+        }
+    }
+}
+
+fn data_address(session: &Session, address: PassiveAddress, choice: PassiveAddressChoice) -> SocketAddr {
+    match (address, choice) {
+        (PassiveAddress::Address(address), PassiveAddressChoice::Server) => SocketAddr::V4(address),
+        (address, _) => SocketAddr::new(session.control().peer(), address.port()),
+    }
+}
+
+fn open_active(
+    session: &Session,
+    address: Option<IpAddr>,
+    ports: Option<RangeInclusive<u16>>,
+    deadline: Instant,
+) -> Result<Opening, PoolError> {
+    let control = session.control();
+    // Behind a NAT the address we tell is not one we can listen at.
+    let listener = DataListener::bind(control.local(), ports, control.peer())
+        .map_err(|error| no_way("active mode", &error.to_string()))?;
+    let local = listener.local_address().map_err(|error| no_way("active mode", &error.to_string()))?;
+    let told = SocketAddr::new(address.unwrap_or_else(|| local.ip()), local.port());
+    let eprt = &session.profile().eprt;
+    if !eprt.is_no() {
+        let reply = control.exchange(Command::Eprt(told), deadline)?;
+        match (reply.class(), told) {
+            (ReplyClass::Completion, _) => return Ok(Opening::Listening(listener)),
+            (_, SocketAddr::V6(_)) => return Err(no_way("EPRT", &reply.to_string())),
+            _ => eprt.learn_if(false),
+        }
+    }
+    let SocketAddr::V4(told) = told else { return Err(no_way("EPRT", "refused before")) };
+    let reply = control.exchange(Command::Port(told), deadline)?;
+    if reply.class() == ReplyClass::Completion {
+        return Ok(Opening::Listening(listener));
+    }
+    // Both refused: that was not about the spelling.
+    eprt.learn(super::profile::Verdict::Unknown);
+    Err(no_way("PORT", &reply.to_string()))
+}
+
+fn no_way(verb: &str, reason: &str) -> PoolError {
+    PoolError::DataConnection { reason: format!("{verb}: {reason}"), sent: false }
+}

@@ -1,0 +1,646 @@
+//! How many sessions there are, who has them, who waits.
+//!
+//! Everything here is memory under one lock; logins run in threads of their own and bring their sessions in. So a caller
+//! waits for its own deadline and no longer, whatever a login is doing, and a login begun for one caller serves the
+//! next.
+//!
+//! Who waits stands in one queue. With two connections or more, one is for questions ([`Pool::shared`]) and the others are
+//! lent whole ([`Pool::exclusive`]), each kind first come, first served. With one connection both take turns in the
+//! order they came: a question that waits makes later leases wait, and the reverse. Reads can be asked to give way
+//! ([`Lease::is_wanted`]); writes go on to their end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::ceiling::Ceiling;
+use super::error::PoolError;
+use super::options::ServerOptions;
+use super::profile::ServerProfile;
+use super::session::Session;
+use crate::connection::ConnectionError;
+use crate::connection::deadlines::{after, remaining};
+
+/// A read that has just begun is not asked to give way: two of them would otherwise cost each other
+/// more in beginnings than they get done.
+const LEASE_QUANTUM: Duration = Duration::from_millis(200);
+
+/// All connections to one server.
+#[derive(Debug)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+/// What a session is lent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A directory listing: short, let it end.
+    Listing,
+    /// A RETR: can be stopped and taken up again at an offset.
+    Read,
+    /// A STOR or APPE: not to be interrupted.
+    Write,
+}
+
+struct Inner {
+    options: Arc<ServerOptions>,
+    profile: Arc<ServerProfile>,
+    state: Mutex<State>,
+    /// A session came or went, or a login ended.
+    changed: Condvar,
+    /// The pool is closing, or there is something that will have been idle too long.
+    tidying: Condvar,
+}
+
+struct State {
+    /// Sessions that nobody has, the one used last at the end.
+    idle: Vec<Idle>,
+    shared: Option<SharedSlot>,
+    leases: BTreeMap<u64, LeaseRecord>,
+    logging_in: usize,
+    waiters: Vec<Waiter>,
+    next_number: u64,
+    ceiling: Ceiling,
+    backoff: Backoff,
+    /// A refused login stays refused.
+    refused: Option<PoolError>,
+    closed: bool,
+}
+
+struct Idle {
+    session: Arc<Session>,
+    since: Instant,
+}
+
+struct SharedSlot {
+    session: Arc<Session>,
+    users: usize,
+    since: Instant,
+}
+
+struct LeaseRecord {
+    purpose: Purpose,
+    since: Instant,
+    wanted: Arc<AtomicBool>,
+    wake: Option<Wake>,
+}
+
+type Wake = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiter {
+    number: u64,
+    want: Want,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Shared,
+    Exclusive(Purpose),
+}
+
+/// How long to leave the server alone after failed logins.
+struct Backoff {
+    failure: Option<PoolError>,
+    delay: Duration,
+    until: Instant,
+}
+
+enum Granted {
+    Shared(Arc<Session>),
+    Exclusive(Arc<Session>, u64, Arc<AtomicBool>),
+}
+
+impl Pool {
+    /// Logs in once, so that a wrong password, an unknown host or a closed port is told at once.
+    ///
+    /// Where the server has too many connections it is asked again until the connect deadline: those of a mount that has just
+    /// ended may still be counted.
+    ///
+    /// # Errors
+    /// Any of [`PoolError`].
+    pub fn connect(options: ServerOptions) -> Result<Arc<Self>, PoolError> {
+        let options = Arc::new(options);
+        let profile = Arc::new(ServerProfile::default());
+        let session = first_login(&options, &profile)?;
+        let now = Instant::now();
+        let state = State {
+            idle: vec![Idle { session: Arc::new(session), since: now }],
+            shared: None,
+            leases: BTreeMap::new(),
+            logging_in: 0,
+            waiters: Vec::new(),
+            next_number: 0,
+            ceiling: Ceiling::new(options.connections_max, options.ceiling_regrowth),
+            backoff: Backoff { failure: None, delay: Duration::ZERO, until: now },
+            refused: None,
+            closed: false,
+        };
+        let inner = Arc::new(Inner {
+            options,
+            profile,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            tidying: Condvar::new(),
+        });
+        let tidier = Arc::clone(&inner);
+        thread::Builder::new()
+            .name(String::from("ftpfs-idle"))
+            .spawn(move || tidier.close_idle_sessions())
+            .map_err(|error| PoolError::Unreachable { reason: format!("cannot start a thread: {error}") })?;
+        Ok(Arc::new(Self { inner }))
+    }
+
+    /// The session that questions of many callers are pipelined on.
+    ///
+    /// Hold it no longer than the questions take, and never while asking for [`Self::exclusive`].
+    ///
+    /// # Errors
+    /// At `deadline`: [`PoolError::Unreachable`] or [`PoolError::TooMany`] with the last login's error,
+    /// [`PoolError::TimedOut`] where all sessions were in use. At once: [`PoolError::LoginRefused`].
+    pub fn shared(&self, deadline: Instant) -> Result<SharedSession, PoolError> {
+        match self.inner.acquire(Want::Shared, deadline)? {
+            Granted::Shared(session) | Granted::Exclusive(session, ..) => {
+                Ok(SharedSession { session, inner: Arc::clone(&self.inner) })
+            }
+        }
+    }
+
+    /// A session lent whole. Never ask for one while holding another, or a shared one.
+    ///
+    /// # Errors
+    /// As for [`Self::shared`].
+    pub fn exclusive(&self, purpose: Purpose, deadline: Instant) -> Result<Lease, PoolError> {
+        let inner = Arc::clone(&self.inner);
+        match self.inner.acquire(Want::Exclusive(purpose), deadline)? {
+            Granted::Exclusive(session, number, wanted) => Ok(Lease { session, number, wanted, discard: false, inner }),
+            Granted::Shared(_) => Err(PoolError::TimedOut { during: "waiting for a connection", sent: false }),
+        }
+    }
+
+    /// What is known of the server.
+    pub fn profile(&self) -> &ServerProfile {
+        &self.inner.profile
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &ServerOptions {
+        &self.inner.options
+    }
+
+    /// The deadline of an operation that begins now.
+    pub fn operation_deadline(&self) -> Instant {
+        after(self.inner.options.operation_timeout)
+    }
+
+    /// How many connections the server lets us have, as far as it has said.
+    pub fn ceiling(&self) -> usize {
+        self.inner.state.lock().ceiling.get()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.inner.state.lock();
+        state.closed = true;
+        let shared = state.shared.take().map(|slot| slot.session);
+        let sessions: Vec<_> = state.idle.drain(..).map(|idle| idle.session).chain(shared).collect();
+        drop(state);
+        self.inner.changed.notify_all();
+        self.inner.tidying.notify_all();
+        for session in sessions {
+            session.control().quit();
+        }
+    }
+}
+
+fn first_login(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Session, PoolError> {
+    let deadline = after(options.deadlines.connect);
+    let mut pause = options.backoff_min;
+    loop {
+        let had_pipelining = !profile.pipelining.is_no();
+        let error = match Session::log_in(options, profile) {
+            Err(error) => error,
+            session => return session,
+        };
+        if had_pipelining && profile.pipelining.is_no() {
+            continue;
+        }
+        match (&error, remaining(deadline)) {
+            (PoolError::TooMany { .. }, Some(left)) => thread::sleep(pause.min(left)),
+            _ => return Err(error),
+        }
+        pause = pause.saturating_mul(2).min(options.backoff_max);
+    }
+}
+
+impl Inner {
+    fn acquire(self: &Arc<Self>, want: Want, deadline: Instant) -> Result<Granted, PoolError> {
+        let mut state = self.state.lock();
+        let number = state.take_number();
+        state.waiters.push(Waiter { number, want });
+        loop {
+            let outcome = self.try_acquire(&mut state, Waiter { number, want }, deadline);
+            if let Some(result) = outcome {
+                state.waiters.retain(|waiter| waiter.number != number);
+                let wakes = state.press(Instant::now());
+                drop(state);
+                // The next in the queue may have waited for nothing but this one.
+                self.changed.notify_all();
+                wakes.iter().for_each(|wake| wake());
+                return result;
+            }
+            self.log_in_where_useful(&mut state);
+            let wakes = state.press(Instant::now());
+            if !wakes.is_empty() {
+                MutexGuard::unlocked(&mut state, || wakes.iter().for_each(|wake| wake()));
+                continue;
+            }
+            let until = state.next_event(Instant::now()).map_or(deadline, |event| event.min(deadline));
+            self.changed.wait_until(&mut state, until);
+        }
+    }
+
+    fn try_acquire(&self, state: &mut State, waiter: Waiter, deadline: Instant) -> Option<Result<Granted, PoolError>> {
+        state.ceiling.grow(Instant::now());
+        if let Some(granted) = state.grant(waiter) {
+            return Some(Ok(granted));
+        }
+        if let Some(refused) = &state.refused {
+            return Some(Err(refused.clone()));
+        }
+        if remaining(deadline).is_some() {
+            return None;
+        }
+        let timed_out = || PoolError::TimedOut { during: "waiting for a free connection", sent: false };
+        Some(Err(match &state.backoff.failure {
+            Some(PoolError::Connection(error)) => PoolError::Unreachable { reason: error.to_string() },
+            Some(failure) => failure.clone(),
+            None => timed_out(),
+        }))
+    }
+
+    /// Begins the logins that those who wait can use: one at a time where the last one failed.
+    fn log_in_where_useful(self: &Arc<Self>, state: &mut State) {
+        if state.closed || state.refused.is_some() || state.backoff.until > Instant::now() {
+            return;
+        }
+        let mut count = state.logins_useful();
+        if state.backoff.failure.is_some() {
+            count = count.min(1_usize.saturating_sub(state.logging_in));
+        }
+        for _ in 0..count {
+            let inner = Arc::clone(self);
+            let spawned = thread::Builder::new().name(String::from("ftpfs-login")).spawn(move || {
+                let result = Session::log_in(&inner.options, &inner.profile);
+                inner.login_done(result);
+            });
+            match spawned {
+                Ok(_) => state.logging_in += 1,
+                Err(error) => {
+                    let reason = format!("cannot start a thread: {error}");
+                    return state.backoff.failed(PoolError::Unreachable { reason }, &self.options);
+                }
+            }
+        }
+    }
+
+    fn login_done(&self, result: Result<Session, PoolError>) {
+        let mut state = self.state.lock();
+        state.logging_in = state.logging_in.saturating_sub(1);
+        match result {
+            Ok(session) if state.closed => {
+                drop(state);
+                session.control().quit();
+                return;
+            }
+            Ok(session) => {
+                state.backoff.succeeded();
+                state.idle.push(Idle { session: Arc::new(session), since: Instant::now() });
+            }
+            // The same password has just worked for others: this is a limit in unfamiliar words.
+            Err(PoolError::LoginRefused { reply }) if state.connections() > 0 => {
+                state.lower_ceiling(PoolError::TooMany { reply }, &self.options);
+            }
+            Err(error @ PoolError::LoginRefused { .. }) => {
+                tracing::error!("{error}; it is not tried again");
+                state.refused = Some(error);
+            }
+            Err(error @ PoolError::TooMany { .. }) => state.lower_ceiling(error, &self.options),
+            Err(error) => {
+                tracing::debug!("login failed: {error}");
+                state.backoff.failed(error, &self.options);
+                // Of a server that went down, the sessions that nobody uses are gone too.
+                state.idle.retain(|idle| idle.session.control().is_quiet());
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Takes a lent session back: kept where it is in step, closed where not.
+    fn take_back(&self, number: u64, session: &Arc<Session>, discard: bool) {
+        let is_quiet = !discard && session.control().is_quiet();
+        let mut state = self.state.lock();
+        state.leases.remove(&number);
+        let keep = is_quiet && !state.closed && state.connections() < state.ceiling.get();
+        if keep {
+            state.idle.push(Idle { session: Arc::clone(session), since: Instant::now() });
+        }
+        drop(state);
+        if !keep {
+            self.retire(session);
+        }
+        self.changed.notify_all();
+    }
+
+    fn retire(&self, session: &Session) {
+        if let Some(ConnectionError::OutOfStep { .. }) = session.control().failure()
+            && session.control().is_pipelining()
+        {
+            tracing::warn!("a reply came out of step: one command at a time from now on");
+            self.profile.pipelining.learn_if(false);
+        }
+        session.control().quit();
+    }
+
+    fn give_back_shared(&self, session: &Arc<Session>) {
+        let mut state = self.state.lock();
+        if let Some(slot) = &mut state.shared
+            && Arc::ptr_eq(&slot.session, session)
+        {
+            slot.users = slot.users.saturating_sub(1);
+            slot.since = Instant::now();
+        }
+        let failed = !session.control().is_open();
+        if failed {
+            state.drop_failed_shared();
+        }
+        drop(state);
+        if failed {
+            self.retire(session);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Runs in a thread of its own until the pool closes.
+    fn close_idle_sessions(&self) {
+        let mut state = self.state.lock();
+        while !state.closed {
+            let now = Instant::now();
+            let expired = state.take_expired(self.options.idle_close, now);
+            if expired.is_empty() {
+                let until =
+                    state.next_expiry(self.options.idle_close).unwrap_or_else(|| after(self.options.idle_close));
+                // Never without pause, however short the option.
+                self.tidying.wait_until(&mut state, until.max(after(Duration::from_millis(10))));
+                continue;
+            }
+            MutexGuard::unlocked(&mut state, || expired.iter().for_each(|session| session.control().quit()));
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("host", &self.options.host).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn take_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// All that the server may count, but those still logging in.
+    fn connections(&self) -> usize {
+        self.idle.len() + usize::from(self.shared.is_some()) + self.leases.len()
+    }
+
+    fn lower_ceiling(&mut self, refusal: PoolError, options: &ServerOptions) {
+        // Others that are logging in may still get through; the last to be refused sets the number.
+        let connections = self.connections();
+        self.ceiling.lower(connections + self.logging_in, Instant::now());
+        if connections == 0 {
+            self.backoff.failed(refusal, options);
+        }
+    }
+
+    /// Gives a session to `waiter`, where its turn has come and there is one.
+    fn grant(&mut self, waiter: Waiter) -> Option<Granted> {
+        self.drop_failed_shared();
+        let older = |want: fn(&Want) -> bool| {
+            self.waiters.iter().any(|other| other.number < waiter.number && want(&other.want))
+        };
+        let older_exclusive = older(|want| matches!(want, Want::Exclusive(_)));
+        let older_shared = older(|want| *want == Want::Shared);
+        let turns = self.ceiling.takes_turns();
+        match waiter.want {
+            Want::Shared if turns && older_exclusive => None,
+            Want::Shared => self.join_shared(),
+            Want::Exclusive(_) if older_exclusive || self.leases.len() >= self.ceiling.exclusive() => None,
+            Want::Exclusive(_) if turns && older_shared => None,
+            Want::Exclusive(purpose) => {
+                let session = if turns { self.take_unused_shared() } else { None }.or_else(|| self.take_idle())?;
+                Some(self.lend(session, waiter.number, purpose))
+            }
+        }
+    }
+
+    fn join_shared(&mut self) -> Option<Granted> {
+        if self.shared.is_none() {
+            let session = self.take_idle()?;
+            self.shared = Some(SharedSlot { session, users: 0, since: Instant::now() });
+        }
+        let slot = self.shared.as_mut()?;
+        slot.users += 1;
+        Some(Granted::Shared(Arc::clone(&slot.session)))
+    }
+
+    fn take_unused_shared(&mut self) -> Option<Arc<Session>> {
+        self.shared.take_if(|slot| slot.users == 0).map(|slot| slot.session)
+    }
+
+    fn lend(&mut self, session: Arc<Session>, number: u64, purpose: Purpose) -> Granted {
+        let wanted = Arc::new(AtomicBool::new(false));
+        let record = LeaseRecord { purpose, since: Instant::now(), wanted: Arc::clone(&wanted), wake: None };
+        self.leases.insert(number, record);
+        Granted::Exclusive(session, number, wanted)
+    }
+
+    /// The session used last that the server has not closed meanwhile.
+    fn take_idle(&mut self) -> Option<Arc<Session>> {
+        while let Some(idle) = self.idle.pop() {
+            if idle.session.control().is_quiet() {
+                return Some(idle.session);
+            }
+            idle.session.control().quit();
+        }
+        None
+    }
+
+    /// A shared session that has failed, or that the server has closed while nobody used it, makes room for another.
+    fn drop_failed_shared(&mut self) {
+        let failed = self.shared.take_if(|slot| {
+            let control = slot.session.control();
+            !control.is_open() || (slot.users == 0 && control.in_flight() == 0 && !control.is_quiet())
+        });
+        if let Some(slot) = failed {
+            slot.session.control().quit();
+        }
+    }
+
+    /// How many more logins those who wait could use.
+    fn logins_useful(&self) -> usize {
+        let shared_waits = self.waiters.iter().any(|waiter| waiter.want == Want::Shared);
+        let exclusive_wait = self.waiters.len() - self.waiters.iter().filter(|w| w.want == Want::Shared).count();
+        let useful = if self.ceiling.takes_turns() {
+            usize::from(!self.waiters.is_empty() && self.connections() == 0)
+        } else {
+            let exclusive = exclusive_wait.min(self.ceiling.exclusive().saturating_sub(self.leases.len()));
+            usize::from(shared_waits && self.shared.is_none()) + exclusive
+        };
+        let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
+        useful.saturating_sub(self.idle.len() + self.logging_in).min(room)
+    }
+
+    /// Tells as many reads as there are waiters without a session that they are wanted, those that have gone on longest first.
+    /// Returns the calls that tell those who parked their read; to be made without the lock.
+    fn press(&mut self, now: Instant) -> Vec<Wake> {
+        let login_may_help = self.logging_in > 0 || self.logins_useful() > 0;
+        // Where logins fail, whatever the reason, what there is has to do.
+        let is_pressing = self.backoff.failure.is_some() || !login_may_help;
+        let mut waiting = if is_pressing { self.waiting_count() } else { 0 };
+        let mut wakes = Vec::new();
+        for record in self.leases.values() {
+            let presses =
+                waiting > 0 && record.purpose == Purpose::Read && now.duration_since(record.since) >= LEASE_QUANTUM;
+            waiting -= usize::from(presses);
+            if !record.wanted.swap(presses, Ordering::AcqRel) && presses {
+                wakes.extend(record.wake.clone());
+            }
+        }
+        wakes
+    }
+
+    /// Sessions that would be taken at once: questions share one.
+    fn waiting_count(&self) -> usize {
+        let shared = self.waiters.iter().filter(|waiter| waiter.want == Want::Shared).count();
+        self.waiters.len() - shared + shared.min(1)
+    }
+
+    /// When waiting may end without anybody's word: a back-off or a quantum is over, or the ceiling may rise.
+    fn next_event(&self, now: Instant) -> Option<Instant> {
+        let quanta = self.leases.values().filter_map(|record| record.since.checked_add(LEASE_QUANTUM));
+        quanta.chain([self.backoff.until]).chain(self.ceiling.grows_at()).filter(|event| *event > now).min()
+    }
+
+    fn take_expired(&mut self, idle_close: Duration, now: Instant) -> Vec<Arc<Session>> {
+        let is_expired = |since: Instant| now.saturating_duration_since(since) >= idle_close;
+        let mut expired: Vec<_> =
+            self.idle.extract_if(.., |idle| is_expired(idle.since)).map(|idle| idle.session).collect();
+        expired.extend(self.shared.take_if(|slot| slot.users == 0 && is_expired(slot.since)).map(|slot| slot.session));
+        expired
+    }
+
+    fn next_expiry(&self, idle_close: Duration) -> Option<Instant> {
+        let shared = self.shared.iter().filter(|slot| slot.users == 0).map(|slot| slot.since);
+        self.idle.iter().map(|idle| idle.since).chain(shared).min()?.checked_add(idle_close)
+    }
+}
+
+impl Backoff {
+    fn failed(&mut self, failure: PoolError, options: &ServerOptions) {
+        self.delay = self.delay.saturating_mul(2).clamp(options.backoff_min, options.backoff_max);
+        self.until = after(self.delay);
+        self.failure = Some(failure);
+    }
+
+    fn succeeded(&mut self) {
+        self.failure = None;
+        self.delay = Duration::ZERO;
+        self.until = Instant::now();
+    }
+}
+
+/// The session that questions are pipelined on, for as long as this lives.
+#[derive(Debug)]
+pub struct SharedSession {
+    session: Arc<Session>,
+    inner: Arc<Inner>,
+}
+
+impl Deref for SharedSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for SharedSession {
+    fn drop(&mut self) {
+        self.inner.give_back_shared(&self.session);
+    }
+}
+
+/// A session lent whole, for as long as this lives. Where it is dropped out of step the session is closed.
+#[derive(Debug)]
+pub struct Lease {
+    session: Arc<Session>,
+    number: u64,
+    wanted: Arc<AtomicBool>,
+    discard: bool,
+    inner: Arc<Inner>,
+}
+
+impl Lease {
+    /// Whether somebody waits for this session and none is free. Only reads are ever asked to give way.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Calls `wake` when [`Self::is_wanted`] turns true, from whichever thread waits; at once where it is true
+    /// already. `wake` must not block.
+    pub fn on_wanted(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let wake: Wake = Arc::from(wake);
+        let mut state = self.inner.state.lock();
+        if let Some(record) = state.leases.get_mut(&self.number) {
+            record.wake = Some(Arc::clone(&wake));
+        }
+        drop(state);
+        if self.is_wanted() {
+            wake();
+        }
+    }
+
+    /// Closes the session instead of giving it back.
+    pub fn discard(mut self) {
+        self.discard = true;
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Deref for Lease {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.inner.take_back(self.number, &self.session, self.discard);
+    }
+}

@@ -1,0 +1,241 @@
+//! From a TCP connection to a logged-in session.
+//!
+//! Greeting, USER, PASS, perhaps ACCT; then TYPE I, since sizes and offsets mean bytes only there, FEAT (which some
+//! servers answer more fully after the login) and PWD, in one packet.
+//!
+//! Not here: how often logins are tried (`pool`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::error::PoolError;
+use super::options::ServerOptions;
+use super::profile::{ServerKind, ServerProfile};
+use crate::connection::deadlines::after;
+use crate::connection::{ConnectionError, ControlConnection, resolve};
+use crate::protocol::reply::parse_257;
+use crate::protocol::{Command, Encoding, Features, RemotePath, Reply, ReplyClass, TypeCode};
+
+/// Our name, for servers that want one (CLNT).
+const CLIENT_NAME: &str = concat!("ftpfs ", env!("CARGO_PKG_VERSION"));
+
+/// A control connection that has logged in.
+#[derive(Debug)]
+pub struct Session {
+    control: ControlConnection,
+    profile: Arc<ServerProfile>,
+    options: Arc<ServerOptions>,
+    /// A REST was accepted and its transfer never began: some servers apply it to the next one.
+    pub(super) restart_left_over: AtomicBool,
+    current_directory: Mutex<Option<RemotePath>>,
+}
+
+impl Session {
+    /// Connects and logs in, within the deadlines of `options`.
+    ///
+    /// # Errors
+    /// - [`PoolError::LoginRefused`]: name or password; do not try again.
+    /// - [`PoolError::TooMany`]: the server counts too many connections.
+    /// - [`PoolError::Unreachable`], [`PoolError::Connection`], [`PoolError::Refused`]: try again later.
+    pub fn log_in(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Self, PoolError> {
+        let stream = resolve::connect(&options.host, options.port, after(options.deadlines.connect))
+            .map_err(|error| PoolError::Unreachable { reason: error.to_string() })?;
+        let pipelining = options.pipelining && !profile.pipelining.is_no();
+        let (control, greeting) = ControlConnection::open(stream, options.control(pipelining))?;
+        let session = Self {
+            control,
+            profile: Arc::clone(profile),
+            options: Arc::clone(options),
+            restart_left_over: AtomicBool::new(false),
+            current_directory: Mutex::new(None),
+        };
+        let greeting = greeting.wait(session.login_deadline()).map_err(refused_by_421)?;
+        if greeting.class() != ReplyClass::Completion {
+            return Err(login_refusal(greeting));
+        }
+        profile.set_banner(&greeting);
+        session.authenticate()?;
+        session.prepare().map_err(|error| session.blame_pipelining(error))?;
+        Ok(session)
+    }
+
+    fn authenticate(&self) -> Result<(), PoolError> {
+        let mut reply = self.ask_for_login(Command::User(self.options.user.clone()))?;
+        if reply.code().number() == 331 {
+            reply = self.ask_for_login(Command::Pass(self.options.password.clone()))?;
+        }
+        if let (332, Some(account)) = (reply.code().number(), &self.options.account) {
+            reply = self.ask_for_login(Command::Acct(account.clone()))?;
+        }
+        if reply.class() == ReplyClass::Completion { Ok(()) } else { Err(login_refusal(reply)) }
+    }
+
+    fn ask_for_login(&self, command: Command) -> Result<Reply, PoolError> {
+        self.control.exchange(command, self.login_deadline()).map_err(refused_by_421)
+    }
+
+    /// Sets what every session needs, and learns of the server what is not known yet.
+    fn prepare(&self) -> Result<(), PoolError> {
+        // vsftpd takes 0xFF as it is, and would store two of them.
+        self.control.set_encoding(Encoding { double_iac: self.profile.kind() != ServerKind::Vsftpd });
+        let is_known = self.profile.has_features();
+        let mut commands = vec![Command::Type(TypeCode::Image), Command::Pwd];
+        if is_known {
+            commands.extend(self.charset_commands());
+        } else {
+            commands.push(Command::Feat);
+        }
+        let mut replies = self.control.exchange_all(&commands, self.login_deadline())?.into_iter();
+        match replies.next() {
+            Some(reply) if reply.class() == ReplyClass::Completion => {}
+            Some(reply) => return Err(PoolError::Refused { verb: "TYPE", reply }),
+            None => {}
+        }
+        if let Some(directory) = replies.next().as_ref().and_then(parse_257) {
+            self.learn_login_directory(&directory);
+        }
+        if let (false, Some(reply)) = (is_known, replies.next()) {
+            self.profile.set_features(Features::parse(&reply));
+            // Refused or not: names are bytes to us, and this only asks the server not to convert them.
+            self.control.exchange_all(&self.charset_commands(), self.login_deadline())?;
+        }
+        Ok(())
+    }
+
+    fn charset_commands(&self) -> Vec<Command> {
+        let features = self.profile.features();
+        let mut commands = Vec::new();
+        if features.utf8() {
+            if features.clnt() {
+                commands.push(Command::Clnt(CLIENT_NAME.into()));
+            }
+            commands.push(Command::Opts("UTF8 ON".into()));
+        }
+        commands
+    }
+
+    fn learn_login_directory(&self, bytes: &[u8]) {
+        match RemotePath::parse(bytes) {
+            Ok(directory) => {
+                self.profile.set_login_directory(directory.clone());
+                *self.current_directory.lock() = Some(directory);
+            }
+            Err(error) => tracing::info!(directory = %bytes.escape_ascii(), "login directory not understood: {error}"),
+        }
+    }
+
+    /// The first time that several commands are in flight is in [`Self::prepare`]: a server that loses its step, or
+    /// falls silent, there gets one command at a time from now on.
+    fn blame_pipelining(&self, error: PoolError) -> PoolError {
+        let is_suspect = matches!(
+            &error,
+            PoolError::Connection(ConnectionError::OutOfStep { .. } | ConnectionError::TimedOut { .. })
+        );
+        if is_suspect && self.control.is_pipelining() && !self.profile.pipelining.is_yes() {
+            tracing::warn!("the server does not keep up with several commands in flight: one at a time from now on");
+            self.profile.pipelining.learn_if(false);
+        }
+        refused_by_421_of_pool(error)
+    }
+
+    fn login_deadline(&self) -> Instant {
+        // The reply deadline ends silence; this one ends a login that drips.
+        after(self.options.deadlines.reply.saturating_mul(2))
+    }
+
+    /// The control connection, for commands without data connection.
+    pub fn control(&self) -> &ControlConnection {
+        &self.control
+    }
+
+    /// What is known of the server.
+    pub fn profile(&self) -> &ServerProfile {
+        &self.profile
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    /// The directory that paths without a leading `/` begin in: as the last one who changed it has said, and at first the login
+    /// directory. `None` where nobody knows.
+    pub fn current_directory(&self) -> Option<RemotePath> {
+        self.current_directory.lock().clone()
+    }
+
+    /// Remembers where a CWD has led; `None` where it is in doubt.
+    pub fn set_current_directory(&self, directory: Option<RemotePath>) {
+        *self.current_directory.lock() = directory;
+    }
+
+    pub(super) fn has_restart_left_over(&self) -> bool {
+        self.restart_left_over.load(Ordering::Relaxed)
+    }
+
+    /// How long the end of a transfer may take once its data is over.
+    pub(super) fn completion_patience(&self) -> Duration {
+        self.options.deadlines.data.max(self.options.deadlines.reply)
+    }
+}
+
+/// 421 during a login nearly always means a limit, whatever its words.
+fn refused_by_421(error: ConnectionError) -> PoolError {
+    match error {
+        ConnectionError::Closed { reply: Some(reply), .. } => PoolError::TooMany { reply },
+        error => error.into(),
+    }
+}
+
+fn refused_by_421_of_pool(error: PoolError) -> PoolError {
+    match error {
+        PoolError::Connection(error) => refused_by_421(error),
+        error => error,
+    }
+}
+
+/// What a refusal of greeting, USER, PASS or ACCT means.
+fn login_refusal(reply: Reply) -> PoolError {
+    // Words that servers use with 530 for a limit. Texts can be changed by administrators: the pool knows one more sign
+    // (the same password has just worked).
+    const LIMITS: [&str; 7] =
+        ["too many", "maximum", "limit", "concurrent", "connections", "simultaneous", "already logged"];
+    let text = reply.text().to_ascii_lowercase();
+    match (reply.class(), reply.code().number()) {
+        (_, 421) => PoolError::TooMany { reply },
+        (ReplyClass::Transient | ReplyClass::Permanent, _) if LIMITS.iter().any(|word| text.contains(word)) => {
+            PoolError::TooMany { reply }
+        }
+        // 430: invalid user name or password, as some servers say it.
+        (ReplyClass::Permanent | ReplyClass::Intermediate, _) | (_, 430) => PoolError::LoginRefused { reply },
+        (ReplyClass::Transient | ReplyClass::Preliminary | ReplyClass::Completion, _) => {
+            PoolError::Refused { verb: "login", reply }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ReplyCode;
+
+    fn refusal(number: u16, text: &str) -> PoolError {
+        login_refusal(Reply::new(ReplyCode::new(number).unwrap(), vec![text.into()]))
+    }
+
+    #[test]
+    fn limit_is_told_from_wrong_password() {
+        assert!(matches!(refusal(530, "Login incorrect."), PoolError::LoginRefused { .. }));
+        assert!(matches!(refusal(430, "Invalid username or password"), PoolError::LoginRefused { .. }));
+        assert!(matches!(refusal(332, "Need account"), PoolError::LoginRefused { .. }));
+        assert!(matches!(
+            refusal(530, "Sorry, the maximum number of clients (3) from your host"),
+            PoolError::TooMany { .. }
+        ));
+        assert!(matches!(refusal(421, "Come back later"), PoolError::TooMany { .. }));
+        assert!(matches!(refusal(450, "Directory service is down"), PoolError::Refused { .. }));
+    }
+}

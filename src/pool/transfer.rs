@@ -1,0 +1,415 @@
+//! One transfer on a lent session: a data connection, a command, and the two ends that prove it.
+//!
+//! A read begins with the TCP connection and the command under way at once. What must go before the command (REST, RANG,
+//! CWD) is checked before a byte is handed out. A write waits: its command is sent only when the data connection stands and
+//! all before it is agreed to, since a STOR that fails later has already cost the old content.
+//!
+//! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::error::PoolError;
+use super::opening::{self, Opening};
+use super::pool::Lease;
+use super::profile::ServerKind;
+use super::session::Session;
+use crate::connection::deadlines::{after, remaining};
+use crate::connection::{ConnectionError, DataConnection, Ticket};
+use crate::protocol::{Command, Reply, ReplyClass, Transfer};
+
+/// How long the replies of a stopped transfer may take before its session is given up.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// When a data connection has failed, how long to wait for the reply that may say why.
+const REASON_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Some servers send no preliminary reply at all: this often we look whether data has come instead.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Which way the data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To us: RETR, MLSD, LIST.
+    Receive,
+    /// To the server: STOR, APPE.
+    Send,
+}
+
+/// A transfer under way. Dropping it stops it, and brings the session back in step where that is possible.
+#[derive(Debug)]
+pub struct ActiveTransfer {
+    session: Arc<Session>,
+    ticket: Option<Ticket>,
+    data: Option<DataConnection>,
+    transfer: Transfer,
+    completion: Option<Reply>,
+}
+
+impl Lease {
+    /// Starts a transfer: `prelude` (REST, RANG, CWD), then `command`. Returns when the server has agreed to all of them
+    /// and the data connection stands.
+    ///
+    /// # Errors
+    /// - [`PoolError::Refused`]: which verb, and the reply. The session can be used again.
+    /// - [`PoolError::DataConnection`]: the way of opening one that failed is not tried first next time.
+    /// - [`PoolError::Connection`], [`PoolError::TimedOut`].
+    pub fn start(
+        &mut self,
+        prelude: &[Command],
+        command: Command,
+        direction: Direction,
+        deadline: Instant,
+    ) -> Result<ActiveTransfer, PoolError> {
+        ActiveTransfer::start(Arc::clone(self.session()), prelude, command, direction, deadline)
+    }
+}
+
+impl ActiveTransfer {
+    fn start(
+        session: Arc<Session>,
+        prelude: &[Command],
+        command: Command,
+        direction: Direction,
+        deadline: Instant,
+    ) -> Result<Self, PoolError> {
+        let mut commands = prelude.to_vec();
+        let has_restart = commands.iter().any(|command| matches!(command, Command::Rest(_)));
+        if session.has_restart_left_over() && !has_restart {
+            commands.push(Command::Rest(0));
+        }
+        let opening = opening::open(&session, &command, deadline)?;
+        let mut starting = Starting { session, opening: Some(opening), deadline };
+        let verb = command.verb();
+        let ticket = match direction {
+            Direction::Receive => starting.ask_at_once(commands, command)?,
+            Direction::Send => starting.ask_in_turn(&commands, command)?,
+        };
+        starting.begin(verb, ticket, direction)
+    }
+
+    /// Reads the next bytes, waiting at most for the data deadline. 0 is the end, and proved: the data connection
+    /// ended in order and the completion reply came.
+    ///
+    /// # Errors
+    /// [`PoolError::Aborted`] with the server's reason, [`PoolError::Broken`], [`PoolError::Connection`]. What was read
+    /// before is good; what follows has to be asked for by a new transfer.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PoolError> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let Some(data) = &mut self.data else {
+            return self.complete().map(|_| 0);
+        };
+        match data.read(buffer, self.session.options().deadlines.data) {
+            Ok(0) => {
+                self.transfer = self.transfer.on_end_of_data();
+                // Closed before the reply is waited for: proftpd holds its 226 until then.
+                self.data = None;
+                self.complete().map(|_| 0)
+            }
+            Ok(len) => Ok(len),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// Sends all of `bytes`, waiting for a slow server as long as it moves within the data deadline.
+    ///
+    /// # Errors
+    /// As for [`Self::read`]; how much the server has kept is not known.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), PoolError> {
+        let patience = self.session.options().deadlines.data;
+        let Some(data) = &mut self.data else {
+            return Err(PoolError::Broken { reason: String::from("the transfer is over") });
+        };
+        data.write_all(bytes, patience).map_err(|error| self.broken(&error))
+    }
+
+    /// Reads to the end what is left, throws it away, and returns the completion reply.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn finish_reading(mut self) -> Result<Reply, PoolError> {
+        let mut scrap = vec![0_u8; 64 << 10];
+        while self.read(&mut scrap)? > 0 {}
+        self.complete()
+    }
+
+    /// Ends an upload, and returns the completion reply.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn finish_writing(mut self) -> Result<Reply, PoolError> {
+        if let Some(data) = &mut self.data {
+            if let Err(error) = data.finish_writing() {
+                return Err(self.broken(&error));
+            }
+            self.transfer = self.transfer.on_end_of_data();
+        }
+        let reply = self.complete();
+        // Only now: closing our side while the server still reads would be RST if it had said anything on it.
+        self.data = None;
+        reply
+    }
+
+    /// Stops the transfer by RST, and brings the session back in step.
+    ///
+    /// # Errors
+    /// Where that took too long; the session is closed then.
+    pub fn stop(mut self) -> Result<(), PoolError> {
+        self.stop_now()
+    }
+
+    /// Waits for the final reply, the data being over.
+    fn complete(&mut self) -> Result<Reply, PoolError> {
+        let patience = self.session.completion_patience();
+        if let Some(ticket) = &mut self.ticket {
+            ticket.expect_now(patience);
+        }
+        let deadline = after(patience.saturating_mul(2));
+        while !self.transfer.has_final_reply() {
+            self.next_reply(deadline)?;
+        }
+        match (self.transfer, &self.completion) {
+            (Transfer::Complete, Some(reply)) => Ok(reply.clone()),
+            (Transfer::Failed(_), Some(reply)) => Err(PoolError::Aborted { reply: reply.clone() }),
+            _ => Err(PoolError::Broken { reason: String::from("the data did not end in order") }),
+        }
+    }
+
+    /// Takes one more reply to the transfer's command.
+    fn next_reply(&mut self, deadline: Instant) -> Result<(), PoolError> {
+        let Some(ticket) = &mut self.ticket else {
+            return Err(PoolError::Broken { reason: String::from("the transfer is over") });
+        };
+        let (reply, is_last) = ticket.next(deadline)?;
+        let code = reply.code();
+        if is_last {
+            self.ticket = None;
+            self.completion = Some(reply);
+        }
+        self.transfer = self.transfer.on_reply(code).map_err(|error| {
+            self.session.control().close();
+            PoolError::Connection(ConnectionError::OutOfStep { reason: error.to_string(), sent: true })
+        })?;
+        Ok(())
+    }
+
+    /// What an error of the data connection means: the server's own reason, where it gives one in time.
+    fn broken(&mut self, error: &ConnectionError) -> PoolError {
+        // Gone first: some servers say nothing before.
+        if let Some(data) = self.data.take() {
+            data.reset();
+        }
+        let deadline = after(REASON_PATIENCE);
+        while !self.transfer.has_final_reply() {
+            if let Err(failure) = self.next_reply(deadline) {
+                self.session.control().close();
+                return match failure {
+                    // Silence on both connections: what happened first is what counts.
+                    PoolError::TimedOut { .. } => PoolError::Broken { reason: error.to_string() },
+                    failure => failure,
+                };
+            }
+        }
+        match (self.transfer, &self.completion) {
+            (Transfer::Failed(_), Some(reply)) => PoolError::Aborted { reply: reply.clone() },
+            _ => PoolError::Broken { reason: error.to_string() },
+        }
+    }
+
+    fn stop_now(&mut self) -> Result<(), PoolError> {
+        if let Some(data) = self.data.take() {
+            data.reset();
+        }
+        if self.ticket.take().is_none() {
+            return Ok(());
+        }
+        self.session.control().stop_transfer(after(STOP_PATIENCE)).map_err(PoolError::from)
+    }
+}
+
+impl Drop for ActiveTransfer {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop_now() {
+            tracing::debug!("the session of a stopped transfer is given up: {error}");
+            self.session.control().close();
+        }
+    }
+}
+
+/// A transfer whose data connection is begun, and whose command is on its way.
+struct Starting {
+    session: Arc<Session>,
+    opening: Option<Opening>,
+    deadline: Instant,
+}
+
+impl Starting {
+    /// Sends all in one packet, and checks the replies of what goes before the command.
+    fn ask_at_once(&mut self, mut commands: Vec<Command>, command: Command) -> Result<Ticket, PoolError> {
+        let verbs: Vec<_> = commands.iter().map(Command::verb).collect();
+        commands.push(command);
+        let mut tickets = self.session.control().send(&commands, self.deadline)?;
+        let Some(ticket) = tickets.pop() else {
+            return Err(PoolError::TimedOut { during: "sending a command", sent: false });
+        };
+        for (verb, prelude) in verbs.into_iter().zip(tickets) {
+            let reply = prelude.wait(self.deadline)?;
+            if let Err(error) = self.check_prelude(verb, reply) {
+                // The transfer begins all the same, and not as it was meant.
+                self.abandon(ticket)?;
+                return Err(error);
+            }
+        }
+        Ok(ticket)
+    }
+
+    /// Sends the command only when the server has agreed to all before it.
+    fn ask_in_turn(&mut self, commands: &[Command], command: Command) -> Result<Ticket, PoolError> {
+        if let Some(opening @ Opening::Pending(_)) = self.opening.take_if(|opening| !opening.is_open()) {
+            let data = opening.wait(&self.session, self.deadline).map_err(not_sent)?;
+            self.opening = Some(Opening::Open(data));
+        }
+        for prelude in commands {
+            let reply = self.session.control().exchange(prelude.clone(), self.deadline)?;
+            self.check_prelude(prelude.verb(), reply)?;
+        }
+        let mut tickets = self.session.control().send(&[command], self.deadline)?;
+        tickets.pop().ok_or(PoolError::TimedOut { during: "sending a command", sent: false })
+    }
+
+    fn check_prelude(&self, verb: &'static str, reply: Reply) -> Result<(), PoolError> {
+        match reply.class() {
+            ReplyClass::Completion | ReplyClass::Intermediate => {
+                if verb == "REST" {
+                    self.session.restart_left_over.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            ReplyClass::Preliminary | ReplyClass::Transient | ReplyClass::Permanent => {
+                Err(PoolError::Refused { verb, reply })
+            }
+        }
+    }
+
+    /// Stops a transfer that must not happen, unless it has not.
+    fn abandon(&mut self, mut ticket: Ticket) -> Result<(), PoolError> {
+        if let Some(Opening::Open(data)) = self.opening.take() {
+            data.reset();
+        }
+        // A refusal ends it without more ado; anything else is stopped.
+        let (_, is_last) = ticket.next(self.deadline)?;
+        if is_last {
+            return Ok(());
+        }
+        drop(ticket);
+        self.session.control().stop_transfer(after(STOP_PATIENCE)).map_err(PoolError::from)
+    }
+
+    /// Waits for the data connection and the first word of the server on the transfer.
+    fn begin(mut self, verb: &'static str, ticket: Ticket, direction: Direction) -> Result<ActiveTransfer, PoolError> {
+        let session = Arc::clone(&self.session);
+        let mut active = ActiveTransfer {
+            session,
+            ticket: Some(ticket),
+            data: None,
+            transfer: Transfer::Requested,
+            completion: None,
+        };
+        match self.opening.take() {
+            // The server connects when it has the command, and may refuse that instead.
+            Some(Opening::Listening(listener)) => {
+                self.await_first_reply(verb, &mut active)?;
+                active.data = Some(self.wait_for(Opening::Listening(listener), &mut active)?);
+            }
+            Some(opening) => match opening.wait(&self.session, self.deadline) {
+                Ok(data) => {
+                    active.data = Some(data);
+                    self.await_first_reply(verb, &mut active)?;
+                }
+                Err(error) => return Err(self.refusal_or(verb, &mut active, error)),
+            },
+            None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
+        }
+        self.session.restart_left_over.store(false, Ordering::Relaxed);
+        if direction == Direction::Receive && self.session.profile().kind() == ServerKind::ProFtpd {
+            // proftpd holds its 226 until we have closed our side; said now, it costs no round trip at the end. Only there:
+            // others gain nothing, and some might take it for the end of all.
+            if let Some(data) = &mut active.data {
+                let _ = data.finish_writing();
+            }
+        }
+        Ok(active)
+    }
+
+    fn wait_for(&self, opening: Opening, active: &mut ActiveTransfer) -> Result<DataConnection, PoolError> {
+        opening.wait(&self.session, self.deadline).inspect_err(|_| {
+            // The server still waits for its connection, and would answer nothing else.
+            active.ticket = None;
+            self.session.control().close();
+        })
+    }
+
+    /// The preliminary reply, a refusal, or, where the server leaves it out, the first data.
+    fn await_first_reply(&self, verb: &'static str, active: &mut ActiveTransfer) -> Result<(), PoolError> {
+        while active.transfer == Transfer::Requested {
+            let glance = if active.data.is_some() { self.deadline.min(after(GLANCE)) } else { self.deadline };
+            match active.next_reply(glance) {
+                Ok(()) => {}
+                Err(PoolError::TimedOut { .. }) if remaining(self.deadline).is_some() => {
+                    if active.data.as_ref().is_some_and(DataConnection::is_readable) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    // Out of time with a transfer half begun: nothing can follow it in step.
+                    self.session.control().close();
+                    return Err(error);
+                }
+            }
+        }
+        match (active.transfer, active.completion.take()) {
+            (Transfer::Failed(_), Some(reply)) => {
+                active.data = None;
+                Err(refused(verb, reply))
+            }
+            (_, completion) => {
+                active.completion = completion;
+                Ok(())
+            }
+        }
+    }
+
+    /// The data connection failed: because the server refused the command and closed its port, or for itself.
+    fn refusal_or(&self, verb: &'static str, active: &mut ActiveTransfer, error: PoolError) -> PoolError {
+        let deadline = self.deadline.min(after(REASON_PATIENCE.min(Duration::from_secs(1))));
+        while !active.transfer.has_final_reply() {
+            if active.next_reply(deadline).is_err() {
+                active.ticket = None;
+                self.session.control().close();
+                return error;
+            }
+        }
+        match (active.transfer, active.completion.take()) {
+            (Transfer::Failed(_), Some(reply)) => refused(verb, reply),
+            _ => error,
+        }
+    }
+}
+
+/// 425 is about the data connection; all other refusals are about the file.
+fn refused(verb: &'static str, reply: Reply) -> PoolError {
+    if reply.code().number() == 425 {
+        return PoolError::DataConnection { reason: reply.to_string(), sent: true };
+    }
+    PoolError::Refused { verb, reply }
+}
+
+fn not_sent(error: PoolError) -> PoolError {
+    match error {
+        PoolError::DataConnection { reason, .. } => PoolError::DataConnection { reason, sent: false },
+        error => error,
+    }
+}
