@@ -1,3 +1,5 @@
+//! Each promise of the reader, against a server in memory that can hold, cut, refuse and lie about lengths.
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
