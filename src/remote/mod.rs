@@ -6,8 +6,26 @@
 //! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`], then the methods of [`Remote`].
 
 pub mod error;
+mod ftp;
+mod known;
+mod list;
+mod make_directory;
+mod names;
+mod read_range;
+mod refusal;
+mod remove;
+mod rename;
+mod server;
+mod set_mode;
+mod set_modified;
+mod space;
+mod stat;
+mod store;
+mod symlink;
+mod times;
 
 pub use error::{RemoteError, RemoteResult};
+pub use ftp::FtpRemote;
 
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 

@@ -1,0 +1,128 @@
+//! [`FtpRemote`]: the operations of this folder, each in a file of its own, behind the trait [`Remote`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::RemoteResult;
+use super::known::Known;
+use super::server::Server;
+use super::{Abilities, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, store};
+use crate::pool::{Pool, ServerOptions, Verdict};
+use crate::protocol::{Entry, Name, RemotePath, Timestamp};
+
+/// A server reached by FTP. Any number of threads may use it at once; clones share their connections.
+///
+/// ```no_run
+/// use ftpfs::pool::ServerOptions;
+/// use ftpfs::protocol::RemotePath;
+/// use ftpfs::remote::{FtpRemote, Remote as _};
+///
+/// let remote = FtpRemote::connect(ServerOptions::new("ftp.example.org"))?;
+/// for entry in remote.list(&RemotePath::root())?.entries {
+///     println!("{} {:?}", entry.name, entry.size);
+/// }
+/// # Ok::<(), ftpfs::remote::RemoteError>(())
+/// ```
+#[derive(Clone)]
+pub struct FtpRemote {
+    server: Arc<Server>,
+}
+
+impl FtpRemote {
+    /// Logs in once, so that a wrong host or password shows at once.
+    ///
+    /// # Errors
+    /// [`super::RemoteError::LoginRefused`], [`super::RemoteError::Unreachable`], [`super::RemoteError::TimedOut`].
+    pub fn connect(options: ServerOptions) -> RemoteResult<Self> {
+        let pool = Pool::connect(options)?;
+        let profile = pool.profile();
+        let features = profile.features();
+        // FEAT lies in both directions, but what a server leaves out there is rarely worth a round trip.
+        if !features.is_empty() && !features.mlst() {
+            profile.mlst.learn(Verdict::No);
+            profile.mlsd.learn_if(features.has("MLSD"));
+        }
+        Ok(Self { server: Arc::new(Server { pool, known: Known::default() }) })
+    }
+
+    /// The directory that the account begins in: what a URL's path is relative to (RFC 1738 §3.2.2).
+    pub fn login_directory(&self) -> RemotePath {
+        self.server.profile().login_directory()
+    }
+
+    /// The server's greeting.
+    pub fn banner(&self) -> String {
+        self.server.profile().banner().to_owned()
+    }
+}
+
+impl fmt::Debug for FtpRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FtpRemote").field("pool", &self.server.pool).finish_non_exhaustive()
+    }
+}
+
+impl Remote for FtpRemote {
+    fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
+        self.server.list(directory, self.server.deadline())
+    }
+
+    fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
+        self.server.stat(path, self.server.deadline())
+    }
+
+    fn times(&self, directory: &RemotePath, names: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>> {
+        self.server.times(directory, names, self.server.deadline())
+    }
+
+    fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
+        self.server.open_read(path, offset, self.server.deadline())
+    }
+
+    fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {
+        store::open_write(&self.server, path, mode, self.server.deadline())
+    }
+
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
+        self.server.rename(from, to, self.server.deadline())
+    }
+
+    fn remove_file(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.server.remove_file(path, self.server.deadline())
+    }
+
+    fn remove_directory(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.server.remove_directory(path, self.server.deadline())
+    }
+
+    fn make_directory(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.server.make_directory(path, self.server.deadline())
+    }
+
+    fn make_symlink(&self, path: &RemotePath, target: &[u8]) -> RemoteResult<()> {
+        self.server.make_symlink(path, target, self.server.deadline())
+    }
+
+    fn set_modified(&self, path: &RemotePath, time: Timestamp) -> RemoteResult<Timestamp> {
+        self.server.set_modified(path, time, self.server.deadline())
+    }
+
+    fn set_mode(&self, path: &RemotePath, mode: u32) -> RemoteResult<()> {
+        self.server.set_mode(path, mode, self.server.deadline())
+    }
+
+    fn space(&self, directory: &RemotePath) -> RemoteResult<Option<Space>> {
+        self.server.space(directory, self.server.deadline())
+    }
+
+    fn abilities(&self) -> Abilities {
+        let profile = self.server.profile();
+        Abilities {
+            listing_has_seconds: !profile.mlsd.is_no(),
+            exact_times: !profile.mdtm.is_no() || !profile.mlst.is_no(),
+            set_mode: !profile.site_chmod.is_no(),
+            set_modified: super::set_modified::is_any_way_left(profile),
+            restart: !profile.restart.is_no(),
+        }
+    }
+}

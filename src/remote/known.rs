@@ -1,0 +1,49 @@
+//! What was learned of the server beside its profile: what only these operations care for.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::names::NameProofs;
+use crate::pool::VerdictCell;
+use crate::protocol::RemotePath;
+
+/// In so many directories MLSD is compared with LIST before it is believed to show symbolic links.
+const LISTINGS_COMPARED_MAX: usize = 64;
+
+/// So many directories are warned of at most, each once.
+const WARNINGS_MAX: usize = 1000;
+
+/// Verdicts on one server, for as long as we are connected.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The answers to MLST repeat the name that was asked for, so that another name is another command's answer.
+    pub(super) mlst_repeats_name: VerdictCell,
+    /// MLSD shows symbolic links as such, the broken ones too.
+    pub(super) mlsd_shows_links: VerdictCell,
+    /// How many directories MLSD and LIST were compared in to find that out.
+    listings_compared: AtomicUsize,
+    /// The directories that were warned of.
+    warned: Mutex<HashSet<RemotePath>>,
+    /// Which odd names it keeps.
+    pub(super) names: NameProofs,
+}
+
+impl Known {
+    /// Whether one more directory is to be listed in both ways.
+    pub(super) fn is_comparing_listings(&self) -> bool {
+        !self.mlsd_shows_links.is_yes() && self.listings_compared.load(Ordering::Relaxed) < LISTINGS_COMPARED_MAX
+    }
+
+    /// Counts a directory in which both ways said the same.
+    pub(super) fn count_equal_listings(&self) {
+        self.listings_compared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was said of this directory before.
+    pub(super) fn is_first_warning(&self, directory: &RemotePath) -> bool {
+        let mut warned = self.warned.lock();
+        warned.len() < WARNINGS_MAX && warned.insert(directory.clone())
+    }
+}

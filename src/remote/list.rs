@@ -1,0 +1,308 @@
+//! Directories: CWD, then MLSD or LIST without a path, since servers expand `[`, `*` and options in one and cut it at spaces.
+//!
+//! The CWD also proves that the directory is there: LIST of a missing one succeeds with nothing on some servers.
+//! MLSD is preferred; but ProFTPD and pyftpdlib leave out links that point nowhere, pyftpdlib shows links as what they
+//! point to (`rm -r` would descend into them), and none tells their targets. There LIST is asked for as well.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::Listing;
+use super::error::{RemoteError, RemoteResult};
+use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries};
+use super::server::Server;
+use crate::pool::{Direction, Lease, PoolError, Purpose, Repeat, ServerKind, Verdict};
+use crate::protocol::command::Command;
+use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
+use crate::protocol::reply::Reply;
+use crate::protocol::{Entry, EntryKind, Name, RemotePath};
+
+/// How much of a listing is taken from the data connection at once.
+const PIECE_LEN: usize = 64 << 10;
+
+/// One listing as it came.
+#[derive(Default)]
+struct Fetched {
+    parsed: ParsedListing,
+    /// Whether the server said that there is more.
+    is_truncated: bool,
+}
+
+impl Fetched {
+    /// Whether a name that is not in it is absent, as far as this way of listing shows all names.
+    fn is_whole(&self) -> bool {
+        self.parsed.is_understood() && !self.is_truncated && !is_likely_limit(self.parsed.entries.len())
+    }
+
+    /// Whether it is no listing at all, but something that this parser cannot read.
+    fn is_gibberish(&self) -> bool {
+        self.parsed.entries.is_empty() && self.parsed.unparsed_count > 0
+    }
+
+    fn shows_dot_names(&self) -> bool {
+        self.parsed.shows_dots || self.parsed.entries.iter().any(|entry| entry.name.as_bytes().starts_with(b"."))
+    }
+
+    fn names(&self) -> HashSet<&Name> {
+        self.parsed.entries.iter().map(|entry| &entry.name).collect()
+    }
+}
+
+impl Server {
+    /// Lists a directory. Source: RFC 3659 §7 (MLSD), RFC 959 §4.1.3 (LIST).
+    ///
+    /// # Errors
+    /// As [`super::Remote::list`] says.
+    pub(super) fn list(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<Listing> {
+        let listed = self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
+            self.list_on(&mut lease, directory, deadline)
+        });
+        match listed {
+            Ok(listing) => Ok(listing),
+            Err(PoolError::Refused { verb: "CWD", reply }) => {
+                Err(self.explain_not_entered(directory, &reply, deadline))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What it means that a directory cannot be entered.
+    fn explain_not_entered(&self, directory: &RemotePath, reply: &Reply, deadline: Instant) -> RemoteError {
+        if meaning(reply) != Meaning::Ambiguous || directory.is_root() {
+            return refused(reply);
+        }
+        match self.stat(directory, deadline) {
+            Ok(entry) if matches!(entry.kind, EntryKind::File | EntryKind::Other) => RemoteError::NotDirectory,
+            Ok(_) | Err(RemoteError::Refused { .. } | RemoteError::Failed { .. }) => refused(reply),
+            Err(error) => error,
+        }
+    }
+
+    fn list_on(&self, lease: &mut Lease, directory: &RemotePath, deadline: Instant) -> Result<Listing, PoolError> {
+        if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
+            return self.with_links(lease, directory, fetched, deadline);
+        }
+        let fetched = self.fetch_lines(lease, directory, deadline)?;
+        let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
+        self.note_missing(directory, &fetched);
+        Ok(Listing { entries: fetched.parsed.entries, complete })
+    }
+
+    /// MLSD; `None` where the server does not have it, or not in a form that can be read.
+    fn fetch_facts(
+        &self,
+        lease: &mut Lease,
+        directory: &RemotePath,
+        deadline: Instant,
+    ) -> Result<Option<Fetched>, PoolError> {
+        let verdict = &self.profile().mlsd;
+        if verdict.is_no() {
+            return Ok(None);
+        }
+        let parser = ListingParser::for_mlsd(context());
+        match fetch(lease, directory, Command::Mlsd(None), parser, deadline) {
+            Ok(fetched) if fetched.is_gibberish() => {
+                tracing::warn!(%directory, first = ?fetched.parsed.unparsed.first(), "MLSD cannot be read here");
+                verdict.learn(Verdict::No);
+                Ok(None)
+            }
+            Ok(fetched) => {
+                verdict.learn(Verdict::Yes);
+                Ok(Some(fetched))
+            }
+            Err(PoolError::Refused { verb: "MLSD", reply }) if is_not_understood(&reply) => {
+                verdict.learn(Verdict::No);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// LIST, with `-a` where that shows more.
+    fn fetch_lines(&self, lease: &mut Lease, directory: &RemotePath, deadline: Instant) -> Result<Fetched, PoolError> {
+        let mut fetch = |options| {
+            let command = Command::List { options, path: None };
+            fetch(lease, directory, command, ListingParser::for_list(context()), deadline)
+        };
+        let verdict = &self.profile().list_all;
+        match verdict.get() {
+            Verdict::Yes => return fetch(Some("-a")),
+            Verdict::No => return fetch(None),
+            Verdict::Unknown => {}
+        }
+        let plain = fetch(None)?;
+        let all = match fetch(Some("-a")) {
+            Ok(all) => all,
+            Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => {
+                verdict.learn(Verdict::No);
+                return Ok(plain);
+            }
+            Err(error) => return Err(error),
+        };
+        let (plain_names, all_names) = (plain.names(), all.names());
+        if plain_names.is_subset(&all_names) && (all.parsed.shows_dots || !plain_names.is_empty()) {
+            verdict.learn(Verdict::Yes);
+            return Ok(all);
+        }
+        // Names that went between the two listings prove nothing; `-a` taken for a name leaves none at all.
+        if !plain_names.is_empty() && plain_names.is_disjoint(&all_names) {
+            verdict.learn(Verdict::No);
+        }
+        Ok(plain)
+    }
+
+    /// Completes what MLSD has shown by the symbolic links that LIST shows.
+    fn with_links(
+        &self,
+        lease: &mut Lease,
+        directory: &RemotePath,
+        mut facts: Fetched,
+        deadline: Instant,
+    ) -> Result<Listing, PoolError> {
+        self.note_missing(directory, &facts);
+        let mut complete = facts.is_whole();
+        let shows_links = &self.known.mlsd_shows_links;
+        if shows_links.get() == Verdict::Unknown {
+            match self.profile().kind() {
+                // Measured: ProFTPD 1.3.8, pyftpdlib 1.5.7 and 2.2.0; Pure-FTPd 1.0.50.
+                ServerKind::ProFtpd | ServerKind::Pyftpdlib => shows_links.learn(Verdict::No),
+                ServerKind::PureFtpd => shows_links.learn(Verdict::Yes),
+                _ => {}
+            }
+        }
+        let lacks_target = |entry: &Entry| entry.kind == EntryKind::Symlink && entry.link_target.is_none();
+        let is_needed = shows_links.is_no() || self.known.is_comparing_listings();
+        if is_needed || facts.parsed.entries.iter().any(lacks_target) {
+            match self.fetch_lines(lease, directory, deadline) {
+                Ok(lines) => {
+                    // A LIST that hides names may hide a broken link as well.
+                    complete &= !shows_links.is_no() || (lines.is_whole() && self.profile().list_all.is_yes());
+                    if add_links(&mut facts.parsed.entries, lines.parsed.entries) {
+                        shows_links.learn(Verdict::No);
+                    } else {
+                        self.known.count_equal_listings();
+                    }
+                }
+                Err(PoolError::Refused { reply, .. }) if is_not_understood(&reply) => shows_links.learn(Verdict::Yes),
+                Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => complete = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Listing { entries: facts.parsed.entries, complete })
+    }
+
+    fn note_missing(&self, directory: &RemotePath, fetched: &Fetched) {
+        if !fetched.is_whole() && self.known.is_first_warning(directory) {
+            tracing::warn!(
+                %directory,
+                entries = fetched.parsed.entries.len(),
+                not_understood = fetched.parsed.unparsed_count,
+                refused = fetched.parsed.refused_count,
+                first = ?fetched.parsed.unparsed.first().map(|line| line.escape_ascii().to_string()),
+                "the listing may not show all names; names that are not in it are asked for one by one"
+            );
+        }
+    }
+}
+
+/// One listing, to its proved end.
+fn fetch(
+    lease: &mut Lease,
+    directory: &RemotePath,
+    command: Command,
+    mut parser: ListingParser,
+    deadline: Instant,
+) -> Result<Fetched, PoolError> {
+    let prelude = [Command::Cwd(directory.clone())];
+    let mut transfer = match lease.start(&prelude, command, Direction::Receive, deadline) {
+        Err(PoolError::Refused { verb, reply }) if verb != "CWD" && says_no_entries(&reply) => {
+            return Ok(Fetched::default());
+        }
+        started => started?,
+    };
+    let mut buffer = vec![0; PIECE_LEN];
+    let mut is_empty = true;
+    loop {
+        let len = transfer.read(&mut buffer)?;
+        if len == 0 {
+            break;
+        }
+        is_empty = false;
+        parser.push(buffer.get(..len).unwrap_or_default());
+    }
+    match transfer.finish_reading() {
+        Ok(reply) => {
+            let is_truncated = reply.lines().iter().any(|line| says_truncated(line));
+            Ok(Fetched { parsed: parser.finish(), is_truncated })
+        }
+        Err(PoolError::Aborted { reply }) if is_empty && says_no_entries(&reply) => Ok(Fetched::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes from LIST what MLSD does not tell of symbolic links. Whether MLSD had hidden one, or shown it as something else.
+fn add_links(entries: &mut Vec<Entry>, lines: Vec<Entry>) -> bool {
+    let places: HashMap<Name, usize> =
+        entries.iter().enumerate().map(|(place, entry)| (entry.name.clone(), place)).collect();
+    let mut had_hidden = false;
+    for line in lines {
+        let known = places.get(&line.name).and_then(|place| entries.get_mut(*place));
+        match (known, line.kind) {
+            (Some(entry), EntryKind::Symlink) if entry.kind == EntryKind::Symlink => {
+                entry.link_target = line.link_target
+            }
+            // Size, time and permissions are what it points to has.
+            (Some(entry), EntryKind::Symlink) => {
+                *entry = line;
+                had_hidden = true;
+            }
+            (Some(_), _) => {}
+            (None, kind) => {
+                had_hidden |= kind == EntryKind::Symlink;
+                entries.push(line);
+            }
+        }
+    }
+    had_hidden
+}
+
+fn context() -> Context {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Context { now_seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), ahead_of_utc_seconds: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, kind: EntryKind, target: Option<&str>) -> Entry {
+        let mut entry = Entry::new(Name::new(name).unwrap(), kind);
+        entry.link_target = target.map(|target| target.as_bytes().into());
+        entry
+    }
+
+    #[test]
+    fn link_shown_as_directory_becomes_a_link() {
+        let mut entries = vec![entry("d", EntryKind::Directory, None), entry("lnd", EntryKind::Directory, None)];
+        let lines = vec![entry("d", EntryKind::Directory, None), entry("lnd", EntryKind::Symlink, Some("d"))];
+        assert!(add_links(&mut entries, lines));
+        assert_eq!(entries, [entry("d", EntryKind::Directory, None), entry("lnd", EntryKind::Symlink, Some("d"))]);
+    }
+
+    #[test]
+    fn broken_link_that_mlsd_hides_is_added() {
+        let mut entries = vec![];
+        assert!(add_links(&mut entries, vec![entry("broken", EntryKind::Symlink, Some("nowhere"))]));
+        assert_eq!(entries, [entry("broken", EntryKind::Symlink, Some("nowhere"))]);
+    }
+
+    #[test]
+    fn link_gets_its_target_and_keeps_its_exact_time() {
+        let mut link = entry("ln", EntryKind::Symlink, None);
+        link.size = Some(7);
+        let mut entries = vec![link];
+        assert!(!add_links(&mut entries, vec![entry("ln", EntryKind::Symlink, Some("f"))]));
+        assert_eq!(entries[0].link_target.as_deref(), Some(&b"f"[..]));
+        assert_eq!(entries[0].size, Some(7));
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading: REST and RETR.
+//!
+//! A server that takes REST and then begins at byte 0 would hand out wrong bytes that nothing later could tell from
+//! right ones. So REST is believed only after it has been proved once, with the last byte of a file.
+
+use std::time::Instant;
+
+use super::ReadStream;
+use super::error::{RemoteError, RemoteResult};
+use super::refusal::{Meaning, Purpose, meaning};
+use super::server::{Server, parse_number};
+use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
+use crate::protocol::RemotePath;
+use crate::protocol::command::Command;
+
+/// What is read and thrown away at once, where the server cannot restart.
+const SKIPPED_LEN: usize = 64 << 10;
+
+/// One RETR under way.
+struct FtpReadStream {
+    /// `None` once its end was proved, or it failed. It stands before the lease, to be stopped before that is given back.
+    transfer: Option<ActiveTransfer>,
+    lease: Option<Lease>,
+    /// Bytes before those that were asked for.
+    to_skip: u64,
+    failure: Option<RemoteError>,
+}
+
+impl Server {
+    /// Starts reading at `offset`. Source: RFC 959 §4.1.3 (RETR), RFC 3659 §5 (REST).
+    ///
+    /// # Errors
+    /// As [`super::Remote::open_read`] says.
+    pub(super) fn open_read(
+        &self,
+        path: &RemotePath,
+        offset: u64,
+        deadline: Instant,
+    ) -> RemoteResult<Box<dyn ReadStream>> {
+        if offset > 0 && self.profile().restart.get() == Verdict::Unknown {
+            self.prove_restart(path, deadline)?;
+        }
+        // Without REST a second time, where the server turns out to refuse it.
+        for _ in 0..2 {
+            // Still unknown after the try: the file was too short, or changed; this time without it.
+            let restart_offset = if self.profile().restart.is_yes() { offset } else { 0 };
+            match self.start_reading(path, restart_offset, deadline) {
+                Ok((lease, transfer)) => {
+                    return Ok(Box::new(FtpReadStream {
+                        transfer: Some(transfer),
+                        lease: Some(lease),
+                        to_skip: offset - restart_offset,
+                        failure: None,
+                    }));
+                }
+                Err(PoolError::Refused { verb: "REST", .. }) => self.profile().restart.learn(Verdict::No),
+                Err(PoolError::Refused { reply, .. }) => {
+                    // 554, 550 and others are what servers say to an offset behind the end: no error, nothing to read.
+                    let may_be_the_offset = restart_offset > 0 && meaning(&reply) == Meaning::Ambiguous;
+                    if may_be_the_offset && self.size_of(path, deadline)?.is_some_and(|size| size <= offset) {
+                        return Ok(Box::new(FtpReadStream { transfer: None, lease: None, to_skip: 0, failure: None }));
+                    }
+                    return Err(self.explain(path, &reply, Purpose::File, deadline));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RemoteError::Unsupported { what: "reading from an offset" })
+    }
+
+    fn start_reading(
+        &self,
+        path: &RemotePath,
+        offset: u64,
+        deadline: Instant,
+    ) -> Result<(Lease, ActiveTransfer), PoolError> {
+        self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |mut lease| {
+            let prelude = [Command::Rest(offset)];
+            let prelude = if offset > 0 { &prelude[..] } else { &[] };
+            let transfer = lease.start(prelude, Command::Retr(path.clone()), Direction::Receive, deadline)?;
+            Ok((lease, transfer))
+        })
+    }
+
+    /// Reads the last byte of a file: it is the only one behind its offset exactly where REST works.
+    fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+        let Some(size) = self.size_of(path, deadline)?.filter(|size| *size >= 2) else { return Ok(()) };
+        let bytes = match self.start_reading(path, size - 1, deadline) {
+            Ok((lease, transfer)) => {
+                let bytes = count_up_to_two(transfer);
+                drop(lease);
+                bytes?
+            }
+            Err(PoolError::Refused { verb: "REST", .. }) => {
+                self.profile().restart.learn(Verdict::No);
+                return Ok(());
+            }
+            // The RETR that follows will be refused too, and explained there.
+            Err(PoolError::Refused { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // A file that changed meanwhile proves nothing.
+        if self.size_of(path, deadline)? == Some(size) {
+            self.profile().restart.learn_if(bytes == 1);
+        }
+        Ok(())
+    }
+
+    /// The file's size: SIZE, or what [`Self::stat`] finds where that is not answered.
+    ///
+    /// # Errors
+    /// As for [`Self::stat`].
+    pub(super) fn size_of(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<Option<u64>> {
+        if !self.profile().size.is_no() {
+            let reply = self.ask_one(Command::Size(path.clone()), deadline)?;
+            if let Some(size) = parse_number(&reply) {
+                return Ok(Some(size));
+            }
+            if meaning(&reply) == Meaning::NotUnderstood {
+                self.profile().size.learn(Verdict::No);
+            }
+        }
+        Ok(self.stat(path, deadline)?.size)
+    }
+}
+
+/// How many bytes come, counted to two; with the proof of the end where it is fewer.
+fn count_up_to_two(mut transfer: ActiveTransfer) -> Result<usize, PoolError> {
+    let mut count = 0;
+    while count < 2 {
+        match transfer.read(&mut [0; 2])? {
+            0 => {
+                transfer.finish_reading()?;
+                break;
+            }
+            len => count += len,
+        }
+    }
+    Ok(count)
+}
+
+impl FtpReadStream {
+    /// The next bytes from the server, the unwanted ones among them; 0 only with the proof of the end.
+    fn read_some(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
+        let Some(transfer) = &mut self.transfer else { return Ok(0) };
+        let result = match transfer.read(buffer) {
+            Ok(0) => self.transfer.take().map_or(Ok(0), |transfer| transfer.finish_reading().map(|_| 0)),
+            result => result,
+        };
+        match result {
+            Ok(0) => {
+                // Nothing more to come: others may have the connection.
+                self.lease = None;
+                Ok(0)
+            }
+            Ok(len) => Ok(len),
+            Err(error) => {
+                self.transfer = None;
+                self.lease = None;
+                let error = RemoteError::from(error);
+                self.failure = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl ReadStream for FtpReadStream {
+    fn read(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
+        // A second read after an error must not look like the end.
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while self.to_skip > 0 {
+            let mut unwanted = vec![0; usize::try_from(self.to_skip).map_or(SKIPPED_LEN, |len| len.min(SKIPPED_LEN))];
+            match self.read_some(&mut unwanted)? {
+                0 => return Ok(0),
+                len => self.to_skip -= len as u64,
+            }
+        }
+        self.read_some(buffer)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_wanted)
+    }
+
+    fn on_wanted(&mut self, wake: Box<dyn Fn() + Send + Sync>) {
+        if let Some(lease) = &self.lease {
+            lease.on_wanted(wake);
+        }
+    }
+}

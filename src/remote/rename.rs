@@ -1,0 +1,169 @@
+//! Renaming: RNFR and RNTO, and what else it takes to have the rename(2) that programs rely on.
+//!
+//! Servers differ where the new name is taken: those on Unix replace the file, IIS and FileZilla Server refuse, some say
+//! 250 and do nothing, some refuse and have done it. So the answer is checked by looking at both names.
+
+use std::time::Instant;
+
+use super::error::{RemoteError, RemoteResult};
+use super::refusal::{Purpose, refused};
+use super::server::{Server, backup_path, is_done};
+use crate::protocol::command::Command;
+use crate::protocol::reply::{Reply, ReplyClass};
+use crate::protocol::{Entry, EntryKind, RemotePath};
+
+/// What lies at the two names.
+struct Places {
+    from: Option<Entry>,
+    to: Option<Entry>,
+}
+
+impl Server {
+    /// Renames, and replaces a file at `to`. Source: RFC 959 §4.1.3 (RNFR, RNTO).
+    ///
+    /// # Errors
+    /// As [`super::Remote::rename`] says.
+    pub(super) fn rename(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+        self.check_name(to, deadline)?;
+        self.rename_checked(from, to, deadline)
+    }
+
+    /// The same for a new name that the server is known to keep.
+    ///
+    /// # Errors
+    /// As for [`Self::rename`].
+    pub(super) fn rename_checked(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+        match self.rename_once(from, to, deadline)? {
+            None => Ok(()),
+            Some(refusal) => self.resolve_refused_rename(from, to, &refusal, deadline),
+        }
+    }
+
+    /// RNFR and RNTO in one packet; the refusal, if the server refuses. Looks at the result where the connection
+    /// was lost, or where the server says yes and can be asked in the same packet whether the old name is gone.
+    fn rename_once(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<Option<Reply>> {
+        let question =
+            if self.profile().mlst.is_yes() { Command::Mlst(from.clone()) } else { Command::Size(from.clone()) };
+        let commands = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
+        let look = || Ok(!self.exists(from, deadline)? && self.exists(to, deadline)?);
+        let Some(replies) = self.order(&commands, deadline, look)? else { return Ok(None) };
+        let [ready, renamed, old] = replies.as_slice() else {
+            return Err(RemoteError::Protocol { reason: String::from("three commands have not three answers") });
+        };
+        if !is_done(renamed) {
+            // Where RNFR is refused, that is the reason; RNTO was only out of turn.
+            let is_ready = ready.class() == ReplyClass::Intermediate;
+            return Ok(Some(if is_ready { renamed.clone() } else { ready.clone() }));
+        }
+        // On a server that does not tell upper from lower case, a file renamed from `A` to `a` is still found as `A`.
+        let may_be_both = from.as_bytes().eq_ignore_ascii_case(to.as_bytes());
+        if is_done(old) && !may_be_both && self.exists(from, deadline)? {
+            return Err(RemoteError::Failed {
+                reason: format!("it says that it has renamed ({renamed}), and the old name is still there"),
+            });
+        }
+        Ok(None)
+    }
+
+    /// Looks at both names after a refusal, and does in steps what rename(2) does in one.
+    fn resolve_refused_rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        refusal: &Reply,
+        deadline: Instant,
+    ) -> RemoteResult<()> {
+        let places = Places { from: self.find(from, deadline)?, to: self.find(to, deadline)? };
+        let kinds = (places.from.map(|entry| entry.kind), places.to.map(|entry| entry.kind));
+        match kinds {
+            (None, Some(_)) => {
+                tracing::info!(%from, %to, reply = %refusal, "refused, and yet renamed");
+                Ok(())
+            }
+            (None, None) => Err(RemoteError::NotFound),
+            (Some(_), None) => Err(self.explain(to, refusal, Purpose::Make, deadline)),
+            (Some(EntryKind::Directory), Some(EntryKind::Directory)) => {
+                if !self.list(to, deadline)?.entries.is_empty() {
+                    return Err(RemoteError::NotEmpty);
+                }
+                self.replace_empty_directory(from, to, refusal, deadline)
+            }
+            (Some(EntryKind::Directory), Some(_)) => Err(RemoteError::NotDirectory),
+            (Some(_), Some(EntryKind::Directory)) => Err(RemoteError::IsDirectory),
+            (Some(_), Some(_)) => self.replace_by_backup(from, to, refusal, deadline),
+        }
+    }
+
+    fn find(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<Option<Entry>> {
+        match self.stat(path, deadline) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(RemoteError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// rename(2) replaces an empty directory; nothing is lost when it is removed first.
+    fn replace_empty_directory(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        refusal: &Reply,
+        deadline: Instant,
+    ) -> RemoteResult<()> {
+        // Refused as well: then the directory is none of ours, and the rename's own refusal is the answer.
+        self.remove_directory(to, deadline).map_err(|_| refused(refusal))?;
+        match self.rename_once(from, to, deadline)? {
+            None => Ok(()),
+            Some(refusal) => {
+                if let Err(error) = self.make_directory(to, deadline) {
+                    tracing::warn!(%to, %error, "an empty directory that was to be replaced is gone");
+                }
+                Err(self.explain(to, &refusal, Purpose::Make, deadline))
+            }
+        }
+    }
+
+    /// Gives the file at `to` another name, renames, and only then removes it; gives it its name back where that fails.
+    fn replace_by_backup(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        refusal: &Reply,
+        deadline: Instant,
+    ) -> RemoteResult<()> {
+        let Some(directory) = to.parent() else { return Err(refused(refusal)) };
+        let backup = backup_path(&directory);
+        // Not even the target alone can be renamed: that the name was taken was not the reason.
+        if self.rename_once(to, &backup, deadline)?.is_some() {
+            return Err(refused(refusal));
+        }
+        let result = self.rename_once(from, to, deadline);
+        if let Ok(None) = result {
+            if let Err(error) = self.remove_file(&backup, deadline) {
+                tracing::warn!(%backup, %error, "a replaced file was left behind");
+            }
+            return Ok(());
+        }
+        self.restore(&backup, to);
+        match result? {
+            Some(refusal) => Err(refused(&refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// With time of its own: the old content must not lie under a strange name because the time was up. Only where the
+    /// name is proved free: what the lost connection may have put there is newer.
+    fn restore(&self, backup: &RemotePath, to: &RemotePath) {
+        let deadline = self.deadline();
+        let problem = match self.exists(to, deadline) {
+            Ok(true) => String::from("its name is taken"),
+            Ok(false) => match self.rename_once(backup, to, deadline) {
+                Ok(None) => return,
+                Ok(Some(refusal)) => refusal.to_string(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%to, %backup, problem, "the old content lies under another name");
+    }
+}

@@ -1,0 +1,150 @@
+//! Modification times: a ladder of ways (MFMT, MFF, SITE UTIME, MDTM with two arguments), the first that works is kept.
+//!
+//! Behind each order goes the question what the time is now (MDTM), in the same packet: a server that says yes and
+//! does nothing, or takes the time for its local one, is found out so. What counts is that a time reads back as it was set.
+
+use std::time::Instant;
+
+use super::error::{RemoteError, RemoteResult};
+use super::refusal::{Purpose, is_not_understood, says_not_there};
+use super::server::{Server, is_done};
+use crate::pool::{ServerProfile, VerdictCell};
+use crate::protocol::command::{Command, UtimeSpelling};
+use crate::protocol::reply::Reply;
+use crate::protocol::timestamp::parse_mdtm_reply;
+use crate::protocol::{Precision, RemotePath, Timestamp};
+
+/// Local times differ from UTC by whole quarters of an hour.
+const QUARTER_HOUR_SECONDS: i64 = 15 * 60;
+/// And by no more than this (UTC+14, and a day for good measure).
+const ZONE_SECONDS_MAX: i64 = 26 * 3600;
+
+/// One way to set a time.
+struct Way {
+    command: fn(RemotePath, Timestamp) -> Command,
+    verdict: fn(&ServerProfile) -> &VerdictCell,
+    /// Whether there is another meaning of the same verb: a server that knows only that one looks for a file called
+    /// "20240102030405 name", and does not find it.
+    is_second_meaning: bool,
+}
+
+const WAYS: [Way; 5] = [
+    Way {
+        command: |path, time| Command::Mfmt { path, time },
+        verdict: |profile| &profile.mfmt,
+        is_second_meaning: false,
+    },
+    Way {
+        command: |path, time| Command::Mff { path, time },
+        verdict: |profile| &profile.mff,
+        is_second_meaning: false,
+    },
+    Way {
+        command: |path, time| Command::SiteUtime { path, time, spelling: UtimeSpelling::TimeFirst },
+        verdict: |profile| &profile.site_utime_time_first,
+        is_second_meaning: true,
+    },
+    Way {
+        command: |path, time| Command::SiteUtime { path, time, spelling: UtimeSpelling::PathFirst },
+        verdict: |profile| &profile.site_utime_path_first,
+        is_second_meaning: true,
+    },
+    Way {
+        command: |path, time| Command::MdtmSet { path, time },
+        verdict: |profile| &profile.mdtm_set,
+        is_second_meaning: true,
+    },
+];
+
+/// Whether there is a way that the server has not shown to be unknown to it.
+pub(super) fn is_any_way_left(profile: &ServerProfile) -> bool {
+    WAYS.iter().any(|way| !(way.verdict)(profile).is_no())
+}
+
+/// What came of one way.
+enum Outcome {
+    /// The server keeps this time now.
+    Set(Timestamp),
+    /// It has this time instead.
+    Other(Timestamp),
+    /// It knows the way and will not go it for this file.
+    Refused(Reply),
+    /// It does not know the way.
+    Unknown,
+}
+
+impl Server {
+    /// Sets the modification time to the second, and returns it as the server keeps it. Source: draft-somers-ftp-mfxx.
+    ///
+    /// # Errors
+    /// As [`super::Remote::set_modified`] says.
+    pub(super) fn set_modified(
+        &self,
+        path: &RemotePath,
+        time: Timestamp,
+        deadline: Instant,
+    ) -> RemoteResult<Timestamp> {
+        let time = Timestamp { nanoseconds: 0, precision: Precision::Second, ..time };
+        let mut refusal = None;
+        for way in &WAYS {
+            let verdict = (way.verdict)(self.profile());
+            if verdict.is_no() {
+                continue;
+            }
+            match self.try_way(way, path, time, deadline)? {
+                Outcome::Set(kept) => {
+                    verdict.learn_if(true);
+                    return Ok(kept);
+                }
+                Outcome::Unknown => verdict.learn_if(false),
+                Outcome::Refused(reply) if verdict.is_yes() => {
+                    return Err(self.explain(path, &reply, Purpose::Change, deadline));
+                }
+                // Another way may be allowed where this one is not.
+                Outcome::Refused(reply) => refusal = refusal.or(Some(reply)),
+                Outcome::Other(kept) => {
+                    tracing::warn!(%path, asked = time.seconds, kept = kept.seconds, "the server set another time");
+                    verdict.learn_if(false);
+                }
+            }
+        }
+        Err(match refusal {
+            Some(reply) => self.explain(path, &reply, Purpose::Change, deadline),
+            None => RemoteError::Unsupported { what: "setting times" },
+        })
+    }
+
+    /// Goes one way; where the server took the time for its local one, once more with the difference taken off.
+    fn try_way(&self, way: &Way, path: &RemotePath, time: Timestamp, deadline: Instant) -> RemoteResult<Outcome> {
+        let outcome = self.try_way_once(way, path, time, deadline)?;
+        let Outcome::Other(kept) = outcome else { return Ok(outcome) };
+        let off = kept.seconds.saturating_sub(time.seconds);
+        if off % QUARTER_HOUR_SECONDS != 0 || off.abs() > ZONE_SECONDS_MAX {
+            return Ok(outcome);
+        }
+        let shifted = Timestamp { seconds: time.seconds.saturating_sub(off), ..time };
+        Ok(match self.try_way_once(way, path, shifted, deadline)? {
+            Outcome::Other(kept) if kept.seconds == time.seconds => Outcome::Set(time),
+            other => other,
+        })
+    }
+
+    fn try_way_once(&self, way: &Way, path: &RemotePath, time: Timestamp, deadline: Instant) -> RemoteResult<Outcome> {
+        let commands = [(way.command)(path.clone(), time), Command::Mdtm(path.clone())];
+        let replies = self.ask(&commands, deadline)?;
+        let [set, now] = replies.as_slice() else {
+            return Err(RemoteError::Protocol { reason: String::from("two commands have not two answers") });
+        };
+        let now = parse_mdtm_reply(now);
+        if is_done(set) {
+            // Without an MDTM that answers (directories have none on most servers) the reply is all there is.
+            return Ok(match now {
+                Some(now) if now.seconds != time.seconds => Outcome::Other(now),
+                _ => Outcome::Set(time),
+            });
+        }
+        let is_misread = way.is_second_meaning && now.is_some() && says_not_there(set);
+        let is_unknown = is_not_understood(set) || is_misread;
+        Ok(if is_unknown { Outcome::Unknown } else { Outcome::Refused(set.clone()) })
+    }
+}

@@ -1,0 +1,263 @@
+//! Writing: STOR and APPE, and the proof that the bytes are there.
+//!
+//! A write is done when the completion reply has come *and* the server says the size that was sent. Where the reply is
+//! lost on the way (a NAT that forgot the control connection, a 426 for data that arrived), the size alone decides, asked on
+//! a new connection. A file that is replaced keeps its old content until all of this is true of the new one.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::{RemoteError, RemoteResult};
+use super::refusal::Purpose;
+use super::server::{Server, is_done, parse_number, temporary_path};
+use super::{Stored, WriteMode, WriteStream};
+use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
+use crate::protocol::command::Command;
+use crate::protocol::timestamp::parse_mdtm_reply;
+use crate::protocol::{RemotePath, Timestamp};
+
+/// After a lost completion reply the server may still be busy with what it has received: so long it may take until the
+/// size is right.
+const SETTLING: Duration = Duration::from_secs(3);
+/// How often the size is asked for meanwhile.
+const SETTLING_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is to become of the bytes.
+#[derive(Debug, Clone)]
+enum Plan {
+    /// They are the new file.
+    Create,
+    /// They are renamed to `target` when complete.
+    Replace { target: RemotePath, mode: Option<u32> },
+    /// They come behind so many.
+    Append { size: u64 },
+}
+
+/// One STOR or APPE under way.
+struct FtpWriteStream {
+    /// Before the lease, to be stopped before that is given back.
+    transfer: Option<ActiveTransfer>,
+    lease: Option<Lease>,
+    server: Arc<Server>,
+    /// Where the bytes go now.
+    path: RemotePath,
+    plan: Plan,
+    sent: u64,
+    /// Whether the file at `path` is still to be taken away if this is dropped.
+    is_unfinished: bool,
+}
+
+/// Starts writing. Source: RFC 959 §4.1.3 (STOR, APPE).
+///
+/// # Errors
+/// As [`super::Remote::open_write`] says.
+pub(super) fn open_write(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    mode: WriteMode,
+    deadline: Instant,
+) -> RemoteResult<Box<dyn WriteStream>> {
+    let Some(parent) = path.parent() else { return Err(RemoteError::IsDirectory) };
+    let (plan, stored_at) = match mode {
+        WriteMode::Create => (Plan::Create, path.clone()),
+        WriteMode::Replace { mode } => (Plan::Replace { target: path.clone(), mode }, temporary_path(&parent)),
+        WriteMode::Append { size } => (Plan::Append { size }, path.clone()),
+    };
+    let command = if let Plan::Append { size } = plan {
+        server.prove_append(&parent, deadline)?;
+        if server.size_of(path, deadline)? != Some(size) {
+            return Err(RemoteError::Changed);
+        }
+        Command::Appe(stored_at.clone())
+    } else {
+        server.check_name(path, deadline)?;
+        Command::Stor(stored_at.clone())
+    };
+    let (lease, transfer) = match server.start_writing(command, deadline) {
+        Ok(started) => started,
+        Err(PoolError::Refused { reply, .. }) => {
+            return Err(server.explain(path, &reply, Purpose::Store, deadline));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Box::new(FtpWriteStream {
+        transfer: Some(transfer),
+        lease: Some(lease),
+        server: Arc::clone(server),
+        path: stored_at,
+        is_unfinished: !matches!(plan, Plan::Append { .. }),
+        plan,
+        sent: 0,
+    }))
+}
+
+impl Server {
+    /// Before its first byte a STOR or APPE can be started again as often as it takes.
+    fn start_writing(&self, command: Command, deadline: Instant) -> Result<(Lease, ActiveTransfer), PoolError> {
+        self.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Safe, |mut lease| {
+            let transfer = lease.start(&[], command.clone(), Direction::Send, deadline)?;
+            Ok((lease, transfer))
+        })
+    }
+
+    /// Makes sure that APPE appends, with a file of our own: one that replaced instead would cost the old content.
+    ///
+    /// # Errors
+    /// [`RemoteError::Unsupported`]: it does not, or that could not be tried.
+    fn prove_append(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+        const UNSUPPORTED: RemoteError = RemoteError::Unsupported { what: "appending to files" };
+        match self.profile().append.get() {
+            Verdict::Yes => return Ok(()),
+            Verdict::No => return Err(UNSUPPORTED),
+            Verdict::Unknown => {}
+        }
+        let path = temporary_path(directory);
+        let tried = self
+            .put(Command::Stor(path.clone()), b"a", deadline)
+            .and_then(|()| self.put(Command::Appe(path.clone()), b"b", deadline));
+        let size = match tried {
+            Ok(()) => self.size_of(&path, deadline).map(Some),
+            Err(PoolError::Refused { verb: "APPE", .. }) => Ok(None),
+            Err(error) => Err(RemoteError::from(error)),
+        };
+        self.discard(&path, deadline);
+        self.profile().append.learn_if(size? == Some(Some(2)));
+        if self.profile().append.is_yes() { Ok(()) } else { Err(UNSUPPORTED) }
+    }
+
+    fn put(&self, command: Command, bytes: &[u8], deadline: Instant) -> Result<(), PoolError> {
+        let (lease, mut transfer) = self.start_writing(command, deadline)?;
+        let result = transfer.write_all(bytes).and_then(|()| transfer.finish_writing());
+        drop(lease);
+        result.map(|_| ())
+    }
+
+    /// Takes away what nobody needs; a failure is for the log.
+    fn discard(&self, path: &RemotePath, deadline: Instant) {
+        match self.remove_file(path, deadline) {
+            Ok(()) | Err(RemoteError::NotFound) => {}
+            Err(error) => tracing::warn!(%path, %error, "an incomplete file was left behind"),
+        }
+    }
+
+    /// Size and modification time in one packet; the time where the server tells it so.
+    fn size_and_time(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
+        let replies = self.ask(&[Command::Size(path.clone()), Command::Mdtm(path.clone())], deadline)?;
+        match replies.as_slice() {
+            [size, time] if is_done(size) => Ok((parse_number(size), parse_mdtm_reply(time))),
+            [_, time] => Ok((self.size_of(path, deadline)?, parse_mdtm_reply(time))),
+            _ => Err(RemoteError::Protocol { reason: String::from("two questions have not two answers") }),
+        }
+    }
+}
+
+impl FtpWriteStream {
+    /// What the size has to be.
+    fn size_expected(&self) -> u64 {
+        match self.plan {
+            Plan::Create | Plan::Replace { .. } => self.sent,
+            Plan::Append { size } => size + self.sent,
+        }
+    }
+
+    /// Ends the data and waits for the completion reply. `Ok(Some)`: it was lost; why.
+    fn end_transfer(&mut self) -> RemoteResult<Option<PoolError>> {
+        let Some(transfer) = self.transfer.take() else {
+            return Err(RemoteError::Failed { reason: String::from("the transfer has failed before") });
+        };
+        let result = transfer.finish_writing();
+        // The questions that follow may need the connection, and nobody may hold one while asking for another.
+        self.lease = None;
+        match result {
+            Ok(_) => Ok(None),
+            // 426 and its like, when all data was handed over: whether it arrived, the size tells.
+            Err(error) if error.is_worth_another_try() || matches!(error, PoolError::TimedOut { .. }) => {
+                Ok(Some(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes sure that all bytes are there.
+    fn prove_size(&self, lost: Option<PoolError>) -> RemoteResult<Stored> {
+        let deadline = self.server.deadline();
+        let settled = Instant::now() + SETTLING;
+        let expected = self.size_expected();
+        loop {
+            let (size, modified) = self.server.size_and_time(&self.path, deadline)?;
+            if size == Some(expected) {
+                return Ok(Stored { size: expected, modified });
+            }
+            let Some(error) = &lost else {
+                let size = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
+                return Err(RemoteError::Failed {
+                    reason: format!("{expected} bytes should be in the file, and the server says {size}"),
+                });
+            };
+            if Instant::now() >= settled {
+                return Err(error.clone().into());
+            }
+            thread::sleep(SETTLING_PAUSE);
+        }
+    }
+
+    /// Puts the complete file in the place of the old one.
+    fn promote(&self, target: &RemotePath, mode: Option<u32>, stored: Stored) -> RemoteResult<Stored> {
+        let server = &self.server;
+        let deadline = server.deadline();
+        if let Some(mode) = mode {
+            // A server that cannot set them keeps its default: the content counts.
+            if let Err(error) = server.set_mode(&self.path, mode, deadline) {
+                tracing::debug!(path = %target, %error, "the permission bits of the replaced file are not kept");
+            }
+        }
+        server.rename_checked(&self.path, target, deadline)?;
+        // swiftp says 250 to a rename onto a taken name, and does nothing.
+        match server.size_of(target, deadline)? {
+            Some(size) if size == stored.size => Ok(stored),
+            size => Err(RemoteError::Failed {
+                reason: format!("{} bytes were to replace the file, and the server says {size:?}", stored.size),
+            }),
+        }
+    }
+}
+
+impl WriteStream for FtpWriteStream {
+    fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()> {
+        let Some(transfer) = &mut self.transfer else {
+            return Err(RemoteError::Failed { reason: String::from("the transfer has failed before") });
+        };
+        if let Err(error) = transfer.write_all(bytes) {
+            self.transfer = None;
+            self.lease = None;
+            return Err(error.into());
+        }
+        self.sent += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> RemoteResult<Stored> {
+        let lost = self.end_transfer()?;
+        if let Some(error) = &lost {
+            tracing::info!(path = %self.path, %error, "the completion reply is lost; the size decides");
+        }
+        let stored = self.prove_size(lost)?;
+        let stored = match &self.plan {
+            Plan::Create | Plan::Append { .. } => stored,
+            Plan::Replace { target, mode } => self.promote(target, *mode, stored)?,
+        };
+        self.is_unfinished = false;
+        Ok(stored)
+    }
+}
+
+impl Drop for FtpWriteStream {
+    fn drop(&mut self) {
+        self.transfer = None;
+        self.lease = None;
+        if self.is_unfinished {
+            self.server.discard(&self.path, self.server.deadline());
+        }
+    }
+}
