@@ -75,6 +75,8 @@ fn start(arguments: &[&OsStr], socket: Option<OwnedFd>) -> Result<Child, MountEr
     let mut reason = String::from("there is none");
     for name in names {
         let mut command = Command::new(&name);
+        // It runs as root: nothing of our environment is its business, least of all a password.
+        command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         match &socket {
             Some(socket) => match socket.try_clone() {

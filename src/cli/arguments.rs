@@ -1,0 +1,334 @@
+//! Options as typed: names, help texts, and the shapes of their values.
+//!
+//! Not here: what they mean together (`config`), where passwords come from (`credentials`), and the forms that mount(8) and
+//! fstab use (`invocation`).
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+
+/// No option sets a longer time: what is meant as "never" would be a hang.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Mounts an FTP server as a folder.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "ftpfs",
+    version,
+    about = "Mounts an FTP server as a folder",
+    long_about = "Mounts an FTP server as a folder. Returns when the mount is ready: logged in, the directory listed, the folder usable. \
+                  What fails before that is said in a sentence, with an exit code of its own, and nothing is mounted.",
+    override_usage = "ftpfs [OPTIONS] URL MOUNTPOINT\n       ftpfs umount [--lazy] MOUNTPOINT",
+    after_help = "Examples:\n  \
+        ftpfs ftp://ftp.example.org/pub /mnt/pub           anonymous\n  \
+        ftpfs ftp://anna@nas.local/backup ~/nas            password from ~/.netrc, or asked for\n  \
+        ftpfs -f -v --ro ftp://anna@nas.local//srv ~/nas   in the foreground; //srv is an absolute path\n  \
+        ftpfs umount ~/nas\n\n\
+        In fstab:\n  \
+        ftp://anna@nas.local/backup  /mnt/nas  ftpfs  _netdev,password_file=/etc/ftpfs/nas,uid=1000  0 0\n\n\
+        The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
+        FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
+        Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
+        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 75 ended with files not stored.",
+    max_term_width = 110
+)]
+pub(super) struct MountArguments {
+    /// What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]
+    ///
+    /// DIRECTORY is relative to the directory the login leads to; with a second slash it is absolute. Write %20 for a space, %23
+    /// for #, %3F for ?, %25 for %.
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+    /// Where to mount it: an empty directory
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(super) mountpoint: PathBuf,
+    /// Options as in fstab: any long option without its dashes, as in -o ro,uid=1000
+    #[arg(short = 'o', value_name = "OPTION,...")]
+    pub(super) options: Vec<String>,
+    /// Stay in the foreground and log to the terminal; Ctrl-C unmounts
+    #[arg(short, long)]
+    pub(super) foreground: bool,
+    #[command(flatten)]
+    pub(super) login: LoginArguments,
+    #[command(flatten)]
+    pub(super) connection: ConnectionArguments,
+    #[command(flatten)]
+    pub(super) files: FileArguments,
+    #[command(flatten)]
+    pub(super) caches: CacheArguments,
+    #[command(flatten)]
+    pub(super) logging: LogArguments,
+}
+
+/// Who logs in.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Login")]
+pub(super) struct LoginArguments {
+    /// The user, where the URL names none
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Read the password from the first line of FILE, which nobody else may be able to read
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+    /// Read the password from the first line of the standard input
+    #[arg(long, conflicts_with = "password_file")]
+    pub(super) password_stdin: bool,
+}
+
+/// How the server is talked to.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct ConnectionArguments {
+    /// Connections to the server at most; fewer if it says that these are too many
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) connections: u16,
+    /// Time to connect, over all addresses of the host
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) connect_timeout: Duration,
+    /// Time the server may take to reply to a command
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    pub(super) reply_timeout: Duration,
+    /// Time a transfer may stand still
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) data_timeout: Duration,
+    /// Time for one operation with all its attempts; then programs get "Connection timed out"
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+    /// Close connections that were not used for this long
+    #[arg(long, value_name = "TIME", default_value = "50s", value_parser = parse_duration)]
+    pub(super) idle_timeout: Duration,
+    /// Passive mode: how to ask for the data port
+    #[arg(long, value_name = "HOW", default_value = "auto", conflicts_with = "active")]
+    pub(super) passive: PassiveArgument,
+    /// Passive mode: connect to the address of the control connection, or to the one in the server's reply
+    #[arg(long, value_name = "WHICH", default_value = "control", conflicts_with = "active")]
+    pub(super) pasv_address: PassiveAddressArgument,
+    /// Active mode: the server connects to us
+    #[arg(long)]
+    pub(super) active: bool,
+    /// Active mode: the address the server is told, if not that of the control connection
+    #[arg(long, value_name = "ADDRESS", requires = "active")]
+    pub(super) active_address: Option<IpAddr>,
+    /// Active mode: the ports to listen on, as in 50000-50100
+    #[arg(long, value_name = "FIRST-LAST", requires = "active", value_parser = parse_ports)]
+    pub(super) active_ports: Option<RangeInclusive<u16>>,
+    /// Send each command only after the reply to the one before: slower, for servers that lose count
+    #[arg(long)]
+    pub(super) no_pipelining: bool,
+}
+
+/// How files look and what may be done with them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Files")]
+pub(super) struct FileArguments {
+    /// Change nothing on the server
+    #[arg(long, visible_alias = "read-only")]
+    pub(super) ro: bool,
+    /// Owner of all files (default: who mounts)
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) uid: Option<u32>,
+    /// Group of all files (default: of who mounts)
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) gid: Option<u32>,
+    /// Permission bits taken from files and directories, octal
+    #[arg(long, value_name = "BITS", value_parser = parse_octal)]
+    pub(super) umask: Option<u32>,
+    /// The same for files alone
+    #[arg(long, value_name = "BITS", value_parser = parse_octal)]
+    pub(super) fmask: Option<u32>,
+    /// The same for directories alone
+    #[arg(long, value_name = "BITS", value_parser = parse_octal)]
+    pub(super) dmask: Option<u32>,
+    /// Permission bits of all files, whatever the server lists, octal
+    #[arg(long, value_name = "BITS", value_parser = parse_octal)]
+    pub(super) file_mode: Option<u32>,
+    /// Permission bits of all directories, whatever the server lists, octal
+    #[arg(long, value_name = "BITS", value_parser = parse_octal)]
+    pub(super) dir_mode: Option<u32>,
+    /// Let other users in, as far as the permission bits do
+    #[arg(long)]
+    pub(super) allow_other: bool,
+    /// Nothing in the mount can be executed
+    #[arg(long)]
+    pub(super) noexec: bool,
+    /// Mount over a directory that is not empty
+    #[arg(long)]
+    pub(super) nonempty: bool,
+    /// What chown to another owner does: FTP cannot
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    pub(super) chown: ChownArgument,
+}
+
+/// What is remembered, for how long and where.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Caches")]
+pub(super) struct CacheArguments {
+    /// How old a listing may be; changes by others are seen after this time
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) dir_timeout: Duration,
+    /// How old a file's size and time may be when it is opened
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(super) attr_timeout: Duration,
+    /// Memory for the content of files
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    pub(super) cache_size: u64,
+    /// Where written files lie until they are on the server (default: $TMPDIR, or /var/tmp)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(super) staging_dir: Option<PathBuf>,
+    /// How long an ending mount waits for open files and uploads
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) shutdown_timeout: Duration,
+}
+
+/// What is logged, and where.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logging")]
+pub(super) struct LogArguments {
+    /// Log more: -v what is done, -vv every detail
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Log to FILE (default: the terminal with -f, else syslog)
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+    /// Log every command and reply; passwords are left out
+    #[arg(long, visible_alias = "debug")]
+    pub(super) trace_protocol: bool,
+}
+
+/// How to ask for a passive data port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PassiveArgument {
+    /// EPSV, and PASV if the server does not know it
+    Auto,
+    /// EPSV only
+    Epsv,
+    /// PASV only
+    Pasv,
+}
+
+/// Which address a passive data connection goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PassiveAddressArgument {
+    /// That of the control connection
+    Control,
+    /// That in the server's reply
+    Server,
+}
+
+/// What becomes of a chown that cannot be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ChownArgument {
+    /// It fails with "Operation not permitted"
+    Refuse,
+    /// It seems to work
+    Ignore,
+}
+
+/// Unmounts.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ftpfs umount", about = "Unmounts an ftpfs", disable_version_flag = true)]
+pub(super) struct UmountArguments {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(super) mountpoint: PathBuf,
+    /// Also if it is in use: it ends when the last open file is closed
+    #[arg(short, long)]
+    pub(super) lazy: bool,
+}
+
+/// `90`, `90s`, `1.5s`, `500ms`, `2m`, `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is a number with ms, s, m or h".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| String::from("a time is a number with ms, s, m or h"))?;
+    let duration = Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())?;
+    if duration.is_zero() || duration > DURATION_MAX {
+        return Err("the time must be more than 0 and at most 24h".into());
+    }
+    Ok(duration)
+}
+
+/// `1048576`, `512K`, `256M`, `2G`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let message = || String::from("a size is a number with K, M or G");
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(message()),
+    };
+    let number: u64 = number.parse().map_err(|_| message())?;
+    number.checked_mul(1 << shift).ok_or_else(|| String::from("the size is too large"))
+}
+
+fn parse_octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(bits) if bits <= 0o7777 => Ok(bits),
+        _ => Err("permission bits are octal, as in 022".into()),
+    }
+}
+
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let message = || String::from("ports are written FIRST-LAST, as in 50000-50100");
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first: u16 = first.parse().map_err(|_| message())?;
+    let last: u16 = last.parse().map_err(|_| message())?;
+    if first == 0 || first > last {
+        return Err(message());
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definition_of_the_options_is_sound() {
+        MountArguments::command().debug_assert();
+        UmountArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_limits() {
+        for (text, millis) in [("90", 90_000), ("1.5s", 1500), ("500ms", 500), ("2m", 120_000), ("24h", 86_400_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "0", "-1", "25h", "1d", "1e9", "1.2.3", "99999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_limits() {
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("512K", 512 << 10), ("256m", 256 << 20), ("2GiB", 2 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "1T", "1.5G", "99999999999G"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bits_and_ports_are_checked() {
+        assert_eq!(parse_octal("022"), Ok(0o22));
+        assert!(parse_octal("8").is_err() && parse_octal("17777").is_err());
+        assert_eq!(parse_ports("5000-5010"), Ok(5000..=5010));
+        assert_eq!(parse_ports("5000"), Ok(5000..=5000));
+        assert!(parse_ports("5010-5000").is_err() && parse_ports("0-1").is_err() && parse_ports("a-b").is_err());
+    }
+}

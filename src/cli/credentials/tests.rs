@@ -1,0 +1,91 @@
+//! Which source of a password wins, and which are refused.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+struct Case {
+    folder: TempDir,
+    arguments: LoginArguments,
+    surroundings: Surroundings,
+}
+
+impl Case {
+    fn new() -> Self {
+        let surroundings = Surroundings { variable: None, systemd_directory: None, netrc: None, ask: |_| None };
+        let arguments = LoginArguments { user: None, password_file: None, password_stdin: false };
+        Self { folder: tempfile::tempdir().unwrap(), arguments, surroundings }
+    }
+
+    fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn find(&self, url: &str) -> Result<(String, String), CredentialsError> {
+        let url = ServerUrl::parse(url).unwrap();
+        let found = find_in(&self.arguments, &url, &self.surroundings, &mut &b"from stdin\nmore\n"[..])?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Ok((text(&found.user), text(found.password.expose())))
+    }
+
+    fn password(&self, url: &str) -> String {
+        self.find(url).unwrap().1
+    }
+}
+
+#[test]
+fn sources_are_asked_in_their_documented_order() {
+    let mut case = Case::new();
+    case.surroundings.ask = |_| Some(Ok("from terminal".into()));
+    assert_eq!(case.password("ftp://u@h"), "from terminal");
+    case.surroundings.netrc = Some(case.file("netrc", "machine h login u password netrc", 0o600));
+    assert_eq!(case.password("ftp://u@h"), "netrc");
+    case.file(SYSTEMD_CREDENTIAL, "systemd\n", 0o440);
+    case.surroundings.systemd_directory = Some(case.folder.path().to_owned());
+    assert_eq!(case.password("ftp://u@h"), "systemd");
+    case.surroundings.variable = Some(b"variable".to_vec());
+    assert_eq!(case.password("ftp://u@h"), "variable");
+    assert_eq!(case.password("ftp://u:url@h"), "url");
+    case.arguments.password_file = Some(case.file("file", "file\r\n", 0o600));
+    assert_eq!(case.password("ftp://u:url@h"), "file");
+    case.arguments.password_stdin = true;
+    assert_eq!(case.password("ftp://u:url@h"), "from stdin");
+}
+
+#[test]
+fn nobody_named_means_anonymous_without_a_question() {
+    let mut case = Case::new();
+    case.surroundings.ask = |_| panic!("asked");
+    assert_eq!(case.find("ftp://h").unwrap(), ("anonymous".into(), "ftpfs@".into()));
+    assert_eq!(case.find("ftp://anonymous@h").unwrap(), ("anonymous".into(), "ftpfs@".into()));
+    case.arguments.user = Some("u".into());
+    case.surroundings.ask = |_| Some(Ok("p".into()));
+    assert_eq!(case.find("ftp://h").unwrap(), ("u".into(), "p".into()));
+}
+
+#[test]
+fn file_that_others_can_read_is_refused() {
+    let mut case = Case::new();
+    case.arguments.password_file = Some(case.file("file", "secret", 0o640));
+    let error = case.find("ftp://u@h").unwrap_err();
+    assert!(matches!(error, CredentialsError::Readable { mode: 0o640, .. }), "{error}");
+    case.arguments.password_file = None;
+    case.surroundings.netrc = Some(case.file("netrc", "machine h login u password netrc", 0o604));
+    assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::None { .. })));
+}
+
+#[test]
+fn source_that_is_named_but_empty_or_missing_is_an_error() {
+    let mut case = Case::new();
+    case.surroundings.ask = |_| panic!("asked");
+    case.arguments.password_file = Some(case.file("file", "", 0o600));
+    assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::Unreadable { .. })));
+    case.arguments.password_file = Some(case.folder.path().join("missing"));
+    assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::Unreadable { .. })));
+    case.arguments.password_file = None;
+    case.surroundings.variable = Some(b"a\nDELE b".to_vec());
+    assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::LineBreak(_))));
+}

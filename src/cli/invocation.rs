@@ -1,0 +1,219 @@
+//! The ways to call the program, brought to one: `ftpfs …`, `ftpfs umount …`, `mount.ftpfs …` as mount(8) calls it, and
+//! `-o` with fstab's options.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use super::arguments::{MountArguments, UmountArguments};
+
+/// What the first argument is when the program has started itself to stay in the background.
+pub(super) const IN_BACKGROUND: &str = "--internal-in-background";
+
+/// Options of fstab that are for others (mount, systemd) or that are so anyway.
+const IGNORED: [&str; 23] = [
+    "_netdev",
+    "nofail",
+    "noauto",
+    "auto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "defaults",
+    "rw",
+    "dev",
+    "nodev",
+    "suid",
+    "nosuid",
+    "exec",
+    "async",
+    "atime",
+    "noatime",
+    "relatime",
+    "norelatime",
+    "nodiratime",
+    "default_permissions",
+];
+
+/// What the user wants.
+#[derive(Debug)]
+pub(super) enum Invocation {
+    /// Mount.
+    Mount {
+        /// The options, those behind `-o` among them.
+        arguments: Box<MountArguments>,
+        /// This process was started by another ftpfs, to stay in the background.
+        in_background: bool,
+    },
+    /// Unmount.
+    Umount(UmountArguments),
+    /// mount(8)'s `-f`: say what would be done, without doing it.
+    Nothing,
+}
+
+/// Understands the command line.
+///
+/// # Errors
+/// What clap says of it: also the texts of `--help` and `--version`.
+pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
+    let program = arguments.first().map_or(OsStr::new("ftpfs"), OsString::as_os_str);
+    let rest = arguments.get(1..).unwrap_or_default();
+    let (in_background, rest) = match rest.split_first() {
+        Some((first, rest)) if first == IN_BACKGROUND => (true, rest),
+        _ => (false, rest),
+    };
+    if rest.first().is_some_and(|first| first == "umount" || first == "unmount") {
+        return Ok(Invocation::Umount(UmountArguments::try_parse_from(rest)?));
+    }
+    let rest = if is_mount_helper(program) {
+        match from_mount_helper(rest) {
+            Some(rest) => rest,
+            None => return Ok(Invocation::Nothing),
+        }
+    } else {
+        rest.to_vec()
+    };
+    let first = parse_mount(&rest)?;
+    let mut expanded = rest;
+    for options in &first.options {
+        expanded.extend(expand(options)?);
+    }
+    Ok(Invocation::Mount { arguments: Box::new(parse_mount(&expanded)?), in_background })
+}
+
+fn parse_mount(arguments: &[OsString]) -> Result<MountArguments, clap::Error> {
+    MountArguments::try_parse_from(std::iter::once(&OsString::from("ftpfs")).chain(arguments))
+}
+
+fn is_mount_helper(program: &OsStr) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name.as_bytes().starts_with(b"mount."))
+}
+
+/// `mount.ftpfs SOURCE TARGET [-sfnv] [-N namespace] [-o options] [-t type.subtype]` (mount(8), "external helpers") in our
+/// form; `None` for `-f`, which wants nothing done.
+fn from_mount_helper(arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let mut ours = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_bytes() {
+            b"-o" => ours.extend(["-o".into(), arguments.next().cloned().unwrap_or_default()]),
+            b"-t" | b"-N" => drop(arguments.next()),
+            [b'-', letters @ ..] if !letters.is_empty() && letters.iter().all(|letter| b"sfnv".contains(letter)) => {
+                if letters.contains(&b'f') {
+                    return None;
+                }
+                if letters.contains(&b'v') {
+                    ours.push("-v".into());
+                }
+            }
+            _ => ours.push(argument.clone()),
+        }
+    }
+    Some(ours)
+}
+
+/// `ro,uid=1000,allow_other` as `--ro --uid=1000 --allow-other`. A backslash takes a comma's meaning away.
+fn expand(options: &str) -> Result<Vec<OsString>, clap::Error> {
+    let mut arguments = Vec::new();
+    for option in split(options) {
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (option.as_str(), None),
+        };
+        let is_foreign = name.starts_with("x-") || name.starts_with("X-") || name == "comment";
+        if name.is_empty() || is_foreign || IGNORED.contains(&name) {
+            continue;
+        }
+        let name = name.replace('_', "-");
+        if name.starts_with('-') || name == "o" {
+            let message = format!("`{name}` is no option for -o\n");
+            return Err(clap::Error::raw(ErrorKind::UnknownArgument, message));
+        }
+        let argument = match value {
+            Some(value) => format!("--{name}={value}"),
+            None => format!("--{name}"),
+        };
+        arguments.push(OsString::from_vec(argument.into_bytes()));
+    }
+    Ok(arguments)
+}
+
+fn split(options: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = options.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ',' => parts.push(String::new()),
+            character => {
+                let character = if character == '\\' { characters.next().unwrap_or('\\') } else { character };
+                if let Some(part) = parts.last_mut() {
+                    part.push(character);
+                }
+            }
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &[&str]) -> Result<Invocation, clap::Error> {
+        parse(&line.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn mount(line: &[&str]) -> MountArguments {
+        match call(line).unwrap() {
+            Invocation::Mount { arguments, .. } => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn fstab_options_are_long_options_without_their_dashes() {
+        let arguments =
+            mount(&["ftpfs", "ftp://h", "/m", "-o", "ro,uid=7,allow_other,password_file=/a\\,b", "-o", "timeout=5"]);
+        assert!(arguments.files.ro && arguments.files.allow_other);
+        assert_eq!(arguments.files.uid, Some(7));
+        assert_eq!(arguments.login.password_file.as_deref(), Some(Path::new("/a,b")));
+        assert_eq!(arguments.connection.timeout.as_secs(), 5);
+    }
+
+    #[test]
+    fn options_meant_for_others_are_ignored_and_unknown_ones_refused() {
+        let all = format!("{},x-systemd.automount,comment=x,,", IGNORED.join(","));
+        assert!(!mount(&["ftpfs", "ftp://h", "/m", "-o", &all]).files.ro);
+        for options in ["nonsense", "-f", "uid=x", "o=ro"] {
+            assert!(call(&["ftpfs", "ftp://h", "/m", "-o", options]).is_err(), "{options}");
+        }
+    }
+
+    #[test]
+    fn mount_8_calls_us_with_source_and_target_first() {
+        let arguments =
+            mount(&["/sbin/mount.ftpfs", "ftp://h", "/m", "-sn", "-v", "-t", "ftpfs", "-o", "rw,noauto,gid=3"]);
+        assert_eq!((arguments.url.as_str(), arguments.files.gid, arguments.logging.verbose), ("ftp://h", Some(3), 1));
+        assert!(!arguments.foreground);
+        assert!(matches!(call(&["mount.ftpfs", "ftp://h", "/m", "-f"]).unwrap(), Invocation::Nothing));
+    }
+
+    #[test]
+    fn umount_is_a_word_of_its_own() {
+        assert!(matches!(call(&["ftpfs", "umount", "-l", "/m"]).unwrap(), Invocation::Umount(umount) if umount.lazy));
+        assert!(call(&["ftpfs", "umount"]).is_err());
+        assert!(call(&["ftpfs", "/m"]).is_err());
+    }
+
+    #[test]
+    fn background_mark_counts_only_in_the_first_place() {
+        let marked = call(&["ftpfs", IN_BACKGROUND, "ftp://h", "/m"]).unwrap();
+        assert!(matches!(marked, Invocation::Mount { in_background: true, .. }));
+        assert!(call(&["ftpfs", "ftp://h", "/m", IN_BACKGROUND]).is_err());
+    }
+}
