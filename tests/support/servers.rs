@@ -413,7 +413,7 @@ fn skip(kind: ServerKind, reason: &str) {
 /// Starts a process that is killed when this one ends.
 ///
 /// The kernel ties that to the thread that started it, not to the process; so one thread that never ends starts them all.
-fn spawn(command: Command) -> Child {
+pub(crate) fn spawn(command: Command) -> Child {
     type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
     static STARTER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
