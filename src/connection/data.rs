@@ -210,7 +210,7 @@ fn wait_for(socket: &impl AsFd, ready: PollFlags, deadline: Instant) -> io::Resu
         match poll(&mut [PollFd::new(socket, ready)], Some(&timeout)) {
             Ok(0) => {}
             Ok(_) => return Ok(()),
-            Err(error) if error == rustix::io::Errno::INTR => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
     }

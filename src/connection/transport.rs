@@ -68,7 +68,7 @@ impl Transport {
         let mut byte = [0_u8; 1];
         match rustix::net::recv(&plain.stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok(_) => true,
-            Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
     }
 

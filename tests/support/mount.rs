@@ -152,7 +152,7 @@ impl Drop for Mount {
             let _ = process.kill();
             let _ = process.wait();
         }
-        if let Some(device) = mounted_at(&self.mountpoint.path().to_owned()) {
+        if let Some(device) = mounted_at(self.mountpoint.path()) {
             let _ = Command::new("umount").arg("-l").arg(self.mountpoint.path()).output();
             let minor = device.rsplit(':').next().unwrap_or_default();
             let _ = fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1");
