@@ -40,8 +40,8 @@ pub enum CommandError {
 /// How arguments become bytes on this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// Doubles each 0xFF, as telnet wants it (RFC 959 §2.3, RFC 854). Off for vsftpd, which takes the byte
-    /// as it is and would store two.
+    /// Doubles each 0xFF, as telnet wants it (RFC 959 §2.3, RFC 854), and as ProFTPD needs it. Off for vsftpd
+    /// and Pure-FTPd, which take the byte as it is and would store two.
     pub double_iac: bool,
 }
 
