@@ -126,16 +126,25 @@ impl Mount {
     ///
     /// # Panics
     /// Where the program does not end with success soon after.
-    pub(crate) fn unmount(mut self) {
-        let Some(mut process) = self.process.take() else { return };
+    pub(crate) fn unmount(self) {
+        let log = self.log.clone();
+        if let Some(status) = self.end() {
+            assert!(status.success(), "it ended with {status}:\n{}", tail(&log));
+        }
+    }
+
+    /// As [`Self::unmount`], for mounts that may end without success; `None` where there was no mount.
+    pub(crate) fn end(mut self) -> Option<ExitStatus> {
+        let process = self.process.as_mut()?;
         shell(Path::new("/"), UNMOUNT, &[&self.path]);
         let mut status = None;
         wait_until("the program ends when its mountpoint is unmounted", || {
             status = process.try_wait().unwrap();
             status.is_some()
         });
-        assert!(status.is_some_and(|status| status.success()), "it ended with {status:?}:\n{}", tail(&self.log));
         assert!(mounted_at(&self.path).is_none(), "something is still mounted");
+        self.process = None;
+        status
     }
 }
 
