@@ -7,11 +7,13 @@
 pub mod blocks;
 mod effects;
 mod readahead;
+pub mod listings;
 pub mod reader;
 mod state;
 mod streams;
 mod track;
 pub mod version;
 
+pub use listings::Listings;
 pub use reader::{Done, FileId, Reader, ReaderOptions};
 pub use version::FileVersion;

@@ -1,0 +1,287 @@
+//! Directory listings: what the server said of names, how long ago, and what this mount has changed since.
+//!
+//! A directory is known by a [`Snapshot`] (one listing), by answers about single names, or by both. Each directory
+//! has at most one listing in flight; whoever else needs it waits for that one. Nothing here asks the server:
+//! whoever gets a [`Lead`] does, with no lock held, and brings back what it got.
+//!
+//! A listing that began before a local change cannot know of it, so changes made while it is in flight are laid
+//! over it when it comes in. An answer about one name that was asked for before a local change is not kept.
+
+mod directory;
+mod flight;
+mod refine;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use flight::{Flight, Follower, Lead};
+pub use refine::needs_exact_time;
+pub use snapshot::{Record, Snapshot};
+
+use crate::protocol::{Entry, Name, RemotePath, Timestamp};
+use crate::remote::{Listing, RemoteResult};
+use directory::Directory;
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// It is there, with what was said of it.
+    Present(Arc<Record>),
+    /// It was proved not to be there at this instant.
+    Absent(Instant),
+    /// Nothing that is young enough; the server has to be asked.
+    Unknown,
+}
+
+/// The state of a directory when a question about one of its names went out: an answer is only kept if it still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    directory: u64,
+    changes: u64,
+}
+
+/// All directories of a mount.
+pub struct Listings {
+    table: Arc<Mutex<Table>>,
+    entries_max: usize,
+}
+
+/// The directories, the least recently used first to go, and how many entries they hold together.
+struct Table {
+    directories: LruCache<RemotePath, Directory>,
+    entries: usize,
+    next_id: u64,
+}
+
+impl Listings {
+    /// An empty cache of at most about `entries_max` entries. More than that is kept only while a single directory has more,
+    /// or while entries exist on this side alone.
+    pub fn new(entries_max: usize) -> Self {
+        let table = Table { directories: LruCache::unbounded(), entries: 0, next_id: 1 };
+        Self { table: Arc::new(Mutex::new(table)), entries_max }
+    }
+
+    /// What is known of `name` that is no older than `age_max`.
+    pub fn get(&self, directory: &RemotePath, name: &Name, age_max: Duration, now: Instant) -> Known {
+        let mut table = self.table.lock();
+        table.directories.get(directory).map_or(Known::Unknown, |found| found.get(name, age_max, now))
+    }
+
+    /// The whole directory, if it was listed within `age_max`.
+    pub fn get_snapshot(&self, directory: &RemotePath, age_max: Duration, now: Instant) -> Option<Arc<Snapshot>> {
+        let mut table = self.table.lock();
+        let snapshot = table.directories.get(directory)?.snapshot.clone()?;
+        (now.saturating_duration_since(snapshot.listed_at()) <= age_max).then_some(snapshot)
+    }
+
+    /// Whether the next question should be a listing of the whole directory: after questions about single names that
+    /// together cost about what the listing will.
+    pub fn prefers_listing(&self, directory: &RemotePath) -> bool {
+        self.table.lock().directories.peek(directory).is_some_and(Directory::prefers_listing)
+    }
+
+    /// To be called before a question about a single name of `directory` goes out.
+    pub fn asked(&self, directory: &RemotePath) -> Asked {
+        self.change(directory, |found| {
+            found.questions = found.questions.saturating_add(1);
+            Asked { directory: found.id, changes: found.changes }
+        })
+    }
+
+    /// Keeps the server's answer about one name (`None`: proved absent), unless something has changed here since `asked`.
+    /// Returns what is then known: the answer, refined by what was known before.
+    pub fn answered(
+        &self,
+        directory: &RemotePath,
+        name: &Name,
+        entry: Option<Entry>,
+        asked: Asked,
+        now: Instant,
+    ) -> Option<Entry> {
+        self.change(directory, |found| {
+            let entry = entry.map(|entry| found.refined(name, entry));
+            if found.id == asked.directory && found.changes == asked.changes {
+                found.apply(name, entry.clone(), now);
+            }
+            entry
+        })
+    }
+
+    /// A name is there by this mount's doing, as the server has confirmed.
+    pub fn insert(&self, directory: &RemotePath, entry: Entry, now: Instant) {
+        self.change(directory, |found| {
+            found.changes += 1;
+            let name = entry.name.clone();
+            found.apply(&name, Some(entry), now);
+        });
+    }
+
+    /// A name is gone by this mount's doing, as the server has confirmed.
+    pub fn remove(&self, directory: &RemotePath, name: &Name, now: Instant) {
+        self.change(directory, |found| {
+            found.changes += 1;
+            found.pinned.remove(name);
+            found.apply(name, None, now);
+        });
+    }
+
+    /// A name exists on this side alone: it is shown whatever the server lists, until [`Self::unpin`] or [`Self::remove`].
+    pub fn pin(&self, directory: &RemotePath, entry: Entry, now: Instant) {
+        self.change(directory, |found| {
+            found.changes += 1;
+            let name = entry.name.clone();
+            found.pinned.insert(name.clone(), entry.clone());
+            found.apply(&name, Some(entry), now);
+        });
+    }
+
+    /// The server has the name too now; what it lists holds again.
+    pub fn unpin(&self, directory: &RemotePath, name: &Name) {
+        self.change(directory, |found| {
+            found.pinned.remove(name);
+        });
+    }
+
+    /// What was known of one name is no longer believed.
+    pub fn distrust(&self, directory: &RemotePath, name: &Name) {
+        let mut table = self.table.lock();
+        if let Some(found) = table.directories.get_mut(directory) {
+            found.distrust(name);
+        }
+    }
+
+    /// Files whose time is not known to the second and was not asked for yet: up to `files_max`, those from `first` on
+    /// (in the listing's order) before the others.
+    pub fn without_exact_time(&self, directory: &RemotePath, first: &Name, files_max: usize) -> Vec<Arc<Record>> {
+        let table = self.table.lock();
+        table.directories.peek(directory).map_or_else(Vec::new, |found| found.without_exact_time(first, files_max))
+    }
+
+    /// Lays exact times over the entries they were asked for, unless an entry is another one by now; a `None` is not
+    /// asked for again until the file changes.
+    pub fn refine_times(&self, directory: &RemotePath, asked: &[Arc<Record>], times: &[Option<Timestamp>]) {
+        self.change(directory, |found| {
+            for (record, time) in asked.iter().zip(times) {
+                found.refine_time(record, *time);
+            }
+        });
+    }
+
+    /// Forgets a directory and all below it, except for what exists on this side alone. Listings in flight are not kept.
+    pub fn forget_tree(&self, path: &RemotePath) {
+        let mut table = self.table.lock();
+        let below: Vec<RemotePath> = table
+            .directories
+            .iter()
+            .filter(|(directory, _)| is_within(directory, path))
+            .map(|(directory, _)| directory.clone())
+            .collect();
+        for directory in below {
+            let Some(mut gone) = table.directories.pop(&directory) else { continue };
+            table.entries = table.entries.saturating_sub(gone.entries());
+            gone.orphan_flights();
+            if !gone.pinned.is_empty() {
+                let mut kept = Directory::new(table.next_id);
+                table.next_id += 1;
+                let now = Instant::now();
+                for (name, entry) in std::mem::take(&mut gone.pinned) {
+                    kept.apply(&name, Some(entry.clone()), now);
+                    kept.pinned.insert(name, entry);
+                }
+                table.entries += kept.entries();
+                table.directories.put(directory, kept);
+            }
+        }
+    }
+
+    /// Joins the listing in flight, or starts one that the caller has to bring to its end.
+    pub fn begin_listing(&self, directory: &RemotePath, now: Instant) -> Flight {
+        let table = Arc::clone(&self.table);
+        self.change(directory, |found| found.listing.begin(table, directory, found.id, now))
+    }
+
+    /// The same for a batch of exact times; its [`Lead`] ends with [`Lead::finish_times`].
+    pub fn begin_times(&self, directory: &RemotePath, now: Instant) -> Flight {
+        let table = Arc::clone(&self.table);
+        self.change(directory, |found| found.times.begin(table, directory, found.id, now))
+    }
+
+    /// Brings in what the server listed, with what changed here meanwhile laid over it, and wakes those who wait.
+    ///
+    /// # Errors
+    /// The listing's own.
+    pub fn install(&self, lead: Lead, listed: RemoteResult<Listing>) -> RemoteResult<Arc<Snapshot>> {
+        let outcome = listed.map(|listing| self.take_in(&lead, listing));
+        lead.finish(outcome.clone());
+        outcome
+    }
+
+    fn take_in(&self, lead: &Lead, listing: Listing) -> Arc<Snapshot> {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        let (directory, id, begun) = lead.identity();
+        match table.directories.get_mut(directory) {
+            Some(found) if found.id == id => {
+                let before = found.entries();
+                let snapshot = found.install(listing, begun);
+                table.entries = (table.entries + found.entries()).saturating_sub(before);
+                self.evict(table, directory);
+                snapshot
+            }
+            // The directory was renamed, removed or forgotten meanwhile: the answer serves those who asked, and no one else.
+            _ => Arc::new(Snapshot::new(listing, begun, None)),
+        }
+    }
+
+    /// Entries held in all; for tests and status.
+    pub fn entries(&self) -> usize {
+        self.table.lock().entries
+    }
+
+    /// Runs `work` on a directory, made if need be, and keeps the count of entries right.
+    fn change<T>(&self, directory: &RemotePath, work: impl FnOnce(&mut Directory) -> T) -> T {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        let id = table.next_id;
+        let before = match table.directories.peek(directory) {
+            Some(found) => found.entries(),
+            None => {
+                table.next_id += 1;
+                table.directories.put(directory.clone(), Directory::new(id));
+                0
+            }
+        };
+        let found = table.directories.get_mut(directory).expect("it was there, or was put there, under this lock");
+        let result = work(found);
+        table.entries = (table.entries + found.entries()).saturating_sub(before);
+        self.evict(table, directory);
+        result
+    }
+
+    /// Lets go of the least recently used directories, but not of `current`, nor of one that others wait for.
+    fn evict(&self, table: &mut Table, current: &RemotePath) {
+        // Every directory is looked at once at most, so a cache full of what cannot go is no endless loop.
+        let mut attempts = table.directories.len();
+        while table.entries > self.entries_max && attempts > 0 {
+            attempts -= 1;
+            let Some((path, directory)) = table.directories.pop_lru() else { return };
+            if path == *current || directory.is_held() {
+                table.directories.put(path, directory);
+            } else {
+                table.entries = table.entries.saturating_sub(directory.entries());
+            }
+        }
+    }
+}
+
+/// Whether `path` is `tree` or lies below it.
+fn is_within(path: &RemotePath, tree: &RemotePath) -> bool {
+    match path.as_bytes().strip_prefix(tree.as_bytes()) {
+        Some(rest) => tree.is_root() || rest.is_empty() || rest.starts_with(b"/"),
+        None => false,
+    }
+}

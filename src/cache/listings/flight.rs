@@ -1,0 +1,142 @@
+//! One question in flight per directory: the first asks, the others wait for its answer.
+
+use super::Table;
+use super::snapshot::Snapshot;
+use crate::protocol::{Entry, Name, RemotePath};
+use crate::remote::{RemoteError, RemoteResult};
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What those who wait are told: the directory as it is then, or `None` where the flight was about something else.
+type Outcome = RemoteResult<Option<Arc<Snapshot>>>;
+
+/// Where the answer is put.
+#[derive(Default)]
+struct Landing {
+    outcome: Mutex<Option<Outcome>>,
+    landed: Condvar,
+}
+
+/// One's part in a question.
+pub enum Flight {
+    /// Ask, then bring the answer.
+    Lead(Lead),
+    /// Somebody asks already.
+    Follow(Follower),
+}
+
+/// The duty to end a question. Dropped without an answer (a panic), it fails for those who wait.
+pub struct Lead {
+    table: Arc<Mutex<Table>>,
+    landing: Arc<Landing>,
+    directory: RemotePath,
+    id: u64,
+    begun: Instant,
+    done: bool,
+}
+
+impl Lead {
+    /// Directory, its number, and when the question began.
+    pub(super) fn identity(&self) -> (&RemotePath, u64, Instant) {
+        (&self.directory, self.id, self.begun)
+    }
+
+    pub(super) fn finish(mut self, outcome: RemoteResult<Arc<Snapshot>>) {
+        self.land(outcome.map(Some));
+    }
+
+    /// Ends a question about times; what it brought has been laid over the entries already.
+    pub fn finish_times(mut self, outcome: RemoteResult<()>) {
+        self.land(outcome.map(|()| None));
+    }
+
+    fn land(&mut self, outcome: Outcome) {
+        self.done = true;
+        {
+            let mut table = self.table.lock();
+            if let Some(found) = table.directories.peek_mut(&self.directory) {
+                found.listing.leave(&self.landing);
+                found.times.leave(&self.landing);
+            }
+        }
+        *self.landing.outcome.lock() = Some(outcome);
+        self.landing.landed.notify_all();
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.done {
+            self.land(Err(RemoteError::Failed { reason: "the listing was given up".into() }));
+        }
+    }
+}
+
+/// One who waits for another's question.
+pub struct Follower {
+    landing: Arc<Landing>,
+}
+
+impl Follower {
+    /// Waits at most for `patience`; the inner `None` says that the cache is to be looked at again.
+    ///
+    /// # Errors
+    /// The question's own, or [`RemoteError::TimedOut`].
+    pub fn wait(self, patience: Duration) -> RemoteResult<Option<Arc<Snapshot>>> {
+        let deadline = Instant::now() + patience;
+        let mut outcome = self.landing.outcome.lock();
+        while outcome.is_none() {
+            if self.landing.landed.wait_until(&mut outcome, deadline).timed_out() {
+                break;
+            }
+        }
+        outcome.clone().unwrap_or_else(|| Err(RemoteError::TimedOut { during: "another one's listing".into() }))
+    }
+}
+
+/// The question in flight for one directory, and what changed here since it began.
+#[derive(Default)]
+pub(super) struct Flights {
+    landing: Option<Arc<Landing>>,
+    changes: HashMap<Name, Option<Entry>>,
+}
+
+impl Flights {
+    pub(super) fn begin(&mut self, table: Arc<Mutex<Table>>, directory: &RemotePath, id: u64, now: Instant) -> Flight {
+        if let Some(landing) = &self.landing {
+            return Flight::Follow(Follower { landing: Arc::clone(landing) });
+        }
+        let landing = Arc::new(Landing::default());
+        self.landing = Some(Arc::clone(&landing));
+        self.changes.clear();
+        Flight::Lead(Lead { table, landing, directory: directory.clone(), id, begun: now, done: false })
+    }
+
+    pub(super) fn is_flying(&self) -> bool {
+        self.landing.is_some()
+    }
+
+    /// Notes what the answer in flight may not know.
+    pub(super) fn changed(&mut self, name: &Name, entry: Option<&Entry>) {
+        if self.landing.is_some() {
+            self.changes.insert(name.clone(), entry.cloned());
+        }
+    }
+
+    pub(super) fn take_changes(&mut self) -> HashMap<Name, Option<Entry>> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn leave(&mut self, landing: &Arc<Landing>) {
+        if self.landing.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, landing)) {
+            self.orphan();
+        }
+    }
+
+    pub(super) fn orphan(&mut self) {
+        self.landing = None;
+        self.changes.clear();
+    }
+}

@@ -1,0 +1,126 @@
+//! One listing of a directory, with what has changed since patched in.
+
+use super::refine::refine;
+use crate::protocol::{Entry, Name, Timestamp};
+use crate::remote::Listing;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An entry, and since when it is believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// What is known of the name.
+    pub entry: Entry,
+    /// When the server, or this mount's own change, last confirmed it.
+    pub confirmed: Instant,
+    /// The time as a listing gave it, before a finer one replaced it.
+    pub(super) listed_time: Option<Timestamp>,
+    /// Whether an exact time has been asked for.
+    pub(super) time_asked: bool,
+}
+
+impl Record {
+    pub(super) fn new(entry: Entry, confirmed: Instant) -> Self {
+        let listed_time = entry.modified;
+        Self { entry, confirmed, listed_time, time_asked: false }
+    }
+}
+
+/// A directory as of one moment. Entries keep their place while others come and go, so a place is a cookie.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    records: Vec<Option<Arc<Record>>>,
+    places: HashMap<Name, usize>,
+    complete: bool,
+    listed_at: Instant,
+}
+
+impl Snapshot {
+    /// Takes in a listing that began at `listed_at`, refined by what `before` knew.
+    pub(super) fn new(listing: Listing, listed_at: Instant, before: Option<&Self>) -> Self {
+        let mut snapshot = Self {
+            records: Vec::with_capacity(listing.entries.len()),
+            places: HashMap::with_capacity(listing.entries.len()),
+            complete: listing.complete,
+            listed_at,
+        };
+        for entry in listing.entries {
+            let known = before.and_then(|snapshot| snapshot.get(&entry.name));
+            snapshot.put(refine(known.map(|record| &**record), entry, listed_at));
+        }
+        snapshot
+    }
+
+    /// When the listing began.
+    pub fn listed_at(&self) -> Instant {
+        self.listed_at
+    }
+
+    /// Whether a name that is not here is proved absent.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// What is known of `name`.
+    pub fn get(&self, name: &Name) -> Option<&Arc<Record>> {
+        self.records.get(*self.places.get(name)?)?.as_ref()
+    }
+
+    /// The entries from place `first` on, each with its place.
+    pub fn entries_from(&self, first: usize) -> impl Iterator<Item = (usize, &Arc<Record>)> {
+        let places = self.records.get(first..).unwrap_or_default();
+        places.iter().enumerate().filter_map(move |(place, record)| Some((first + place, record.as_ref()?)))
+    }
+
+    /// The place of `name` in the order of the listing.
+    pub(super) fn place(&self, name: &Name) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// Adds or replaces a record.
+    pub(super) fn put(&mut self, record: Record) {
+        let name = record.entry.name.clone();
+        match self.places.get(&name).and_then(|place| self.records.get_mut(*place)) {
+            Some(slot) => *slot = Some(Arc::new(record)),
+            None => {
+                self.places.insert(name, self.records.len());
+                self.records.push(Some(Arc::new(record)));
+            }
+        }
+    }
+
+    /// Takes a name out; the other places stay.
+    pub(super) fn take(&mut self, name: &Name) {
+        if let Some(slot) = self.places.remove(name).and_then(|place| self.records.get_mut(place)) {
+            *slot = None;
+        }
+        // Names that come and go for hours (a mail spool) must not let the places grow for ever.
+        if self.records.len() > 64 && self.places.len() * 2 < self.records.len() {
+            self.records.retain(Option::is_some);
+            for (place, record) in self.records.iter().enumerate() {
+                if let Some(record) = record {
+                    self.places.insert(record.entry.name.clone(), place);
+                }
+            }
+        }
+    }
+
+    /// Changes a record in place.
+    pub(super) fn update(&mut self, name: &Name, change: impl FnOnce(&mut Record)) {
+        let place = self.places.get(name).copied();
+        if let Some(Some(record)) = place.and_then(|place| self.records.get_mut(place)) {
+            change(Arc::make_mut(record));
+        }
+    }
+}
