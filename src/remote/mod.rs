@@ -23,6 +23,7 @@ mod stat;
 mod store;
 mod symlink;
 mod times;
+pub mod memory;
 
 pub use error::{RemoteError, RemoteResult};
 pub use ftp::FtpRemote;

@@ -151,7 +151,13 @@ impl Directory {
         let Some(place) = snapshot.place(first) else { return single().into_iter().collect() };
         let behind = snapshot.entries_from(place);
         let before = snapshot.entries_from(0).take_while(|(at, _)| *at < place);
-        behind.chain(before).map(|(_, record)| record).filter(|record| wanted(record)).take(files_max).cloned().collect()
+        behind
+            .chain(before)
+            .map(|(_, record)| record)
+            .filter(|record| wanted(record))
+            .take(files_max)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn refine_time(&mut self, asked: &Record, time: Option<Timestamp>) {

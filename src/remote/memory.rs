@@ -1,0 +1,576 @@
+//! A server in memory, for tests: the contract of [`Remote`] without FTP, and with faults on demand.
+//!
+//! It keeps what a server keeps (a tree, a clock) and behaves as told by its [`Behaviour`]: exact or coarse times,
+//! listings cut short, refusals, lost connections, and calls held until a test lets them go.
+
+use super::{Abilities, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored, WriteMode, WriteStream};
+use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a held call waits for a test that forgot it.
+const HELD_MAX: Duration = Duration::from_secs(20);
+
+/// The methods of [`Remote`], for counting and for faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // Each is named after its method.
+pub enum Operation {
+    List,
+    Stat,
+    Times,
+    OpenRead,
+    Read,
+    OpenWrite,
+    Write,
+    Finish,
+    Rename,
+    RemoveFile,
+    RemoveDirectory,
+    MakeDirectory,
+    MakeSymlink,
+    SetModified,
+    SetMode,
+    Space,
+}
+
+/// How the server behaves.
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    /// The precision of times in listings.
+    pub listing_precision: Precision,
+    /// Whether [`Remote::times`] and [`Remote::stat`] tell seconds.
+    pub exact_times: bool,
+    /// Whether modification times can be set.
+    pub set_modified: bool,
+    /// Whether permission bits can be set.
+    pub set_mode: bool,
+    /// Whether symbolic links can be made.
+    pub symlinks: bool,
+    /// Whether [`Remote::stat`] answers for what a link points to, as some servers do.
+    pub stat_follows_links: bool,
+    /// Listings hold this many entries at most, and then prove no absence.
+    pub listing_entries_max: Option<usize>,
+    /// Whether `finish` tells the modification time.
+    pub finish_tells_time: bool,
+    /// What can be stored at most, in all files together.
+    pub bytes_max: Option<u64>,
+    /// The answer to a question for the space left.
+    pub space: Option<Space>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            listing_precision: Precision::Second,
+            exact_times: true,
+            set_modified: true,
+            set_mode: true,
+            symlinks: false,
+            stat_follows_links: false,
+            listing_entries_max: None,
+            finish_tells_time: false,
+            bytes_max: None,
+            space: None,
+        }
+    }
+}
+
+/// One thing on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Item {
+    kind: EntryKind,
+    data: Arc<Vec<u8>>,
+    modified: i64,
+    mode: u32,
+    target: Box<[u8]>,
+}
+
+struct State {
+    items: BTreeMap<RemotePath, Item>,
+    behaviour: Behaviour,
+    now: i64,
+    calls: HashMap<Operation, usize>,
+    faults: HashMap<Operation, Vec<(usize, RemoteError, When)>>,
+    held: HashMap<Operation, usize>,
+}
+
+/// Whether a call that fails has done its work before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// It fails and has done nothing.
+    Before,
+    /// It is done, and the answer gets lost.
+    After,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// The server. Clones are the same server.
+#[derive(Clone)]
+pub struct MemoryRemote {
+    shared: Arc<Shared>,
+}
+
+impl Default for MemoryRemote {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryRemote {
+    /// A server with an empty root, whose clock stands at 2023-11-14 22:13:20 UTC.
+    pub fn new() -> Self {
+        let state = State {
+            items: BTreeMap::new(),
+            behaviour: Behaviour::default(),
+            now: 1_700_000_000,
+            calls: HashMap::new(),
+            faults: HashMap::new(),
+            held: HashMap::new(),
+        };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
+    }
+
+    /// Changes how it behaves from now on.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.shared.state.lock().behaviour);
+    }
+
+    /// Turns the server's clock on.
+    pub fn advance(&self, seconds: i64) {
+        self.shared.state.lock().now += seconds;
+    }
+
+    /// Another client stores a file.
+    pub fn put(&self, path: &str, data: impl AsRef<[u8]>) {
+        let mut state = self.shared.state.lock();
+        let item = state.item(EntryKind::File, data.as_ref().to_vec());
+        state.items.insert(parse(path), item);
+    }
+
+    /// Another client makes a directory.
+    pub fn put_directory(&self, path: &str) {
+        let mut state = self.shared.state.lock();
+        let item = state.item(EntryKind::Directory, Vec::new());
+        state.items.insert(parse(path), item);
+    }
+
+    /// Another client makes a symbolic link.
+    pub fn put_symlink(&self, path: &str, target: &str) {
+        let mut state = self.shared.state.lock();
+        let item = Item { target: target.as_bytes().into(), ..state.item(EntryKind::Symlink, Vec::new()) };
+        state.items.insert(parse(path), item);
+    }
+
+    /// Another client removes a file or a tree.
+    pub fn delete(&self, path: &str) {
+        let path = parse(path);
+        self.shared.state.lock().items.retain(|at, _| *at != path && !below(at, &path));
+    }
+
+    /// The content of a file.
+    pub fn content(&self, path: &str) -> Option<Vec<u8>> {
+        self.shared.state.lock().items.get(&parse(path)).map(|item| item.data.to_vec())
+    }
+
+    /// The permission bits of a file.
+    pub fn mode(&self, path: &str) -> Option<u32> {
+        self.shared.state.lock().items.get(&parse(path)).map(|item| item.mode)
+    }
+
+    /// The modification time of a file.
+    pub fn modified(&self, path: &str) -> Option<i64> {
+        self.shared.state.lock().items.get(&parse(path)).map(|item| item.modified)
+    }
+
+    /// Every path there is, directories with a `/` behind.
+    pub fn paths(&self) -> Vec<String> {
+        let state = self.shared.state.lock();
+        let slash = |item: &Item| if item.kind == EntryKind::Directory { "/" } else { "" };
+        state.items.iter().map(|(path, item)| format!("{path}{}", slash(item))).collect()
+    }
+
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: Operation) -> usize {
+        self.shared.state.lock().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Calls of all operations.
+    pub fn calls_in_all(&self) -> usize {
+        self.shared.state.lock().calls.values().sum()
+    }
+
+    /// The call of `operation` after `skipped` more fails.
+    pub fn fail(&self, operation: Operation, skipped: usize, error: RemoteError, when: When) {
+        self.shared.state.lock().faults.entry(operation).or_default().push((skipped, error, when));
+    }
+
+    /// Forgets all faults that have not happened.
+    pub fn heal(&self) {
+        self.shared.state.lock().faults.clear();
+    }
+
+    /// From now on calls of `operation` do their work, but their answers wait until [`Self::let_go`].
+    pub fn hold(&self, operation: Operation) {
+        self.shared.state.lock().held.insert(operation, 0);
+    }
+
+    /// Waits until `count` calls of `operation` are held; false when they do not come.
+    pub fn wait_held(&self, operation: Operation, count: usize) -> bool {
+        let deadline = Instant::now() + HELD_MAX;
+        let mut state = self.shared.state.lock();
+        while state.held.get(&operation).is_none_or(|held| *held < count) {
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets go what [`Self::hold`] holds.
+    pub fn let_go(&self, operation: Operation) {
+        self.shared.state.lock().held.remove(&operation);
+        self.shared.changed.notify_all();
+    }
+
+    /// One call: counted, failed or done, and held.
+    fn call<T>(&self, operation: Operation, work: impl FnOnce(&mut State) -> RemoteResult<T>) -> RemoteResult<T> {
+        let mut state = self.shared.state.lock();
+        *state.calls.entry(operation).or_default() += 1;
+        let fault = state.take_fault(operation);
+        if let Some((error, When::Before)) = fault {
+            return Err(error);
+        }
+        let result = work(&mut state);
+        if let Some(held) = state.held.get_mut(&operation) {
+            *held += 1;
+            self.shared.changed.notify_all();
+            let deadline = Instant::now() + HELD_MAX;
+            while state.held.contains_key(&operation) {
+                if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
+                    return Err(RemoteError::TimedOut { during: "a call held by a test".into() });
+                }
+            }
+        }
+        match fault {
+            Some((error, When::After)) => Err(error),
+            _ => result,
+        }
+    }
+}
+
+impl State {
+    fn item(&self, kind: EntryKind, data: Vec<u8>) -> Item {
+        let mode = if kind == EntryKind::Directory { 0o755 } else { 0o644 };
+        Item { kind, data: Arc::new(data), modified: self.now, mode, target: Box::default() }
+    }
+
+    fn take_fault(&mut self, operation: Operation) -> Option<(RemoteError, When)> {
+        let faults = self.faults.get_mut(&operation)?;
+        let due = faults.iter().position(|(skipped, ..)| *skipped == 0);
+        for (skipped, ..) in faults.iter_mut() {
+            *skipped = skipped.saturating_sub(1);
+        }
+        due.map(|at| faults.remove(at)).map(|(_, error, when)| (error, when))
+    }
+
+    fn get(&self, path: &RemotePath) -> RemoteResult<&Item> {
+        self.items.get(path).ok_or(RemoteError::NotFound)
+    }
+
+    fn directory(&self, path: &RemotePath) -> RemoteResult<()> {
+        if path.is_root() {
+            return Ok(());
+        }
+        match self.get(path)?.kind {
+            EntryKind::Directory => Ok(()),
+            _ => Err(RemoteError::NotDirectory),
+        }
+    }
+
+    fn parent(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.directory(&path.parent().ok_or(RemoteError::Exists)?)
+    }
+
+    fn entry(&self, path: &RemotePath, item: &Item, precision: Precision) -> Entry {
+        let name = path.name().unwrap_or_else(|| Name::new("root").expect("`root` keeps all rules of names"));
+        let seconds = match precision {
+            Precision::Day => item.modified - item.modified.rem_euclid(86_400),
+            Precision::Minute => item.modified - item.modified.rem_euclid(60),
+            Precision::Second | Precision::Nanosecond => item.modified,
+        };
+        let target = (item.kind == EntryKind::Symlink).then(|| item.target.clone());
+        Entry {
+            size: Some(item.data.len() as u64),
+            modified: Some(Timestamp { seconds, nanoseconds: 0, precision }),
+            mode: Some(item.mode),
+            link_target: target,
+            ..Entry::new(name, item.kind)
+        }
+    }
+
+    fn best_precision(&self) -> Precision {
+        if self.behaviour.exact_times { Precision::Second } else { self.behaviour.listing_precision }
+    }
+
+    fn store(&mut self, path: &RemotePath, mode: WriteMode, data: Vec<u8>) -> RemoteResult<Stored> {
+        self.parent(path)?;
+        if self.items.get(path).is_some_and(|item| item.kind == EntryKind::Directory) {
+            return Err(RemoteError::IsDirectory);
+        }
+        let size = data.len() as u64;
+        let mut item = self.item(EntryKind::File, data);
+        if let WriteMode::Replace { mode: Some(bits) } = mode {
+            if self.behaviour.set_mode {
+                item.mode = bits;
+            }
+        }
+        self.items.insert(path.clone(), item);
+        let time = Timestamp { seconds: self.now, nanoseconds: 0, precision: Precision::Second };
+        Ok(Stored { size, modified: self.behaviour.finish_tells_time.then_some(time) })
+    }
+}
+
+impl Remote for MemoryRemote {
+    fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
+        self.call(Operation::List, |state| {
+            state.directory(directory)?;
+            let precision = state.behaviour.listing_precision;
+            let children = state.items.iter().filter(|(path, _)| path.parent().as_ref() == Some(directory));
+            let mut entries: Vec<Entry> = children.map(|(path, item)| state.entry(path, item, precision)).collect();
+            let complete = state.behaviour.listing_entries_max.is_none_or(|max| entries.len() <= max);
+            entries.truncate(state.behaviour.listing_entries_max.unwrap_or(usize::MAX));
+            Ok(Listing { entries, complete })
+        })
+    }
+
+    fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
+        self.call(Operation::Stat, |state| {
+            if path.is_root() {
+                return Ok(state.entry(path, &state.item(EntryKind::Directory, Vec::new()), Precision::Second));
+            }
+            let mut item = state.get(path)?;
+            if item.kind == EntryKind::Symlink && state.behaviour.stat_follows_links {
+                let parent = path.parent().unwrap_or_else(RemotePath::root);
+                let target = parent.join_relative(&item.target).ok();
+                item = target.and_then(|target| state.items.get(&target)).unwrap_or(item);
+            }
+            Ok(state.entry(path, item, state.best_precision()))
+        })
+    }
+
+    fn times(&self, directory: &RemotePath, names: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>> {
+        self.call(Operation::Times, |state| {
+            let time = |name: &Name| {
+                let item = state.items.get(&directory.join(name)).filter(|_| state.behaviour.exact_times)?;
+                Some(Timestamp { seconds: item.modified, nanoseconds: 0, precision: Precision::Second })
+            };
+            Ok(names.iter().map(time).collect())
+        })
+    }
+
+    fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
+        let data = self.call(Operation::OpenRead, |state| match state.get(path)? {
+            Item { kind: EntryKind::Directory, .. } => Err(RemoteError::IsDirectory),
+            item => Ok(Arc::clone(&item.data)),
+        })?;
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(Box::new(MemoryRead { remote: self.clone(), data, at }))
+    }
+
+    fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {
+        let data = self.call(Operation::OpenWrite, |state| {
+            state.parent(path)?;
+            match mode {
+                WriteMode::Append { size } => match state.get(path)? {
+                    item if item.data.len() as u64 == size => Ok(item.data.to_vec()),
+                    _ => Err(RemoteError::Changed),
+                },
+                // As on a real server, what is being stored is seen by others until it is complete.
+                WriteMode::Create => state.store(path, mode, Vec::new()).map(|_| Vec::new()),
+                WriteMode::Replace { .. } => Ok(Vec::new()),
+            }
+        })?;
+        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data }))
+    }
+
+    fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
+        self.call(Operation::Rename, |state| {
+            state.get(from)?;
+            state.parent(to)?;
+            if from == to {
+                return Ok(());
+            }
+            if state.items.get(to).is_some_and(|item| item.kind == EntryKind::Directory) {
+                return Err(RemoteError::Exists);
+            }
+            if below(to, from) {
+                return Err(RemoteError::Refused { reply: "550 Rename failed.".into() });
+            }
+            let moved: Vec<RemotePath> =
+                state.items.keys().filter(|path| *path == from || below(path, from)).cloned().collect();
+            for path in moved {
+                let rest = path.as_bytes().get(from.as_bytes().len()..).unwrap_or_default();
+                let target =
+                    to.join_relative(rest).map_err(|error| RemoteError::Failed { reason: error.to_string() })?;
+                if let Some(item) = state.items.remove(&path) {
+                    state.items.insert(target, item);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn remove_file(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.call(Operation::RemoveFile, |state| match state.get(path)?.kind {
+            EntryKind::Directory => Err(RemoteError::IsDirectory),
+            _ => {
+                state.items.remove(path);
+                Ok(())
+            }
+        })
+    }
+
+    fn remove_directory(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.call(Operation::RemoveDirectory, |state| {
+            if state.get(path)?.kind != EntryKind::Directory {
+                return Err(RemoteError::NotDirectory);
+            }
+            if state.items.keys().any(|at| below(at, path)) {
+                return Err(RemoteError::NotEmpty);
+            }
+            state.items.remove(path);
+            Ok(())
+        })
+    }
+
+    fn make_directory(&self, path: &RemotePath) -> RemoteResult<()> {
+        self.call(Operation::MakeDirectory, |state| {
+            state.parent(path)?;
+            if state.items.contains_key(path) {
+                return Err(RemoteError::Exists);
+            }
+            let item = state.item(EntryKind::Directory, Vec::new());
+            state.items.insert(path.clone(), item);
+            Ok(())
+        })
+    }
+
+    fn make_symlink(&self, path: &RemotePath, target: &[u8]) -> RemoteResult<()> {
+        self.call(Operation::MakeSymlink, |state| {
+            if !state.behaviour.symlinks {
+                return Err(RemoteError::Unsupported { what: "symbolic links" });
+            }
+            state.parent(path)?;
+            if state.items.contains_key(path) {
+                return Err(RemoteError::Exists);
+            }
+            let item = Item { target: target.into(), ..state.item(EntryKind::Symlink, Vec::new()) };
+            state.items.insert(path.clone(), item);
+            Ok(())
+        })
+    }
+
+    fn set_modified(&self, path: &RemotePath, time: Timestamp) -> RemoteResult<Timestamp> {
+        self.call(Operation::SetModified, |state| {
+            if !state.behaviour.set_modified {
+                return Err(RemoteError::Unsupported { what: "setting times" });
+            }
+            let item = state.items.get_mut(path).ok_or(RemoteError::NotFound)?;
+            item.modified = time.seconds;
+            Ok(Timestamp { nanoseconds: 0, precision: Precision::Second, ..time })
+        })
+    }
+
+    fn set_mode(&self, path: &RemotePath, mode: u32) -> RemoteResult<()> {
+        self.call(Operation::SetMode, |state| {
+            if !state.behaviour.set_mode {
+                return Err(RemoteError::Unsupported { what: "setting permissions" });
+            }
+            state.items.get_mut(path).ok_or(RemoteError::NotFound)?.mode = mode & 0o7777;
+            Ok(())
+        })
+    }
+
+    fn space(&self, _directory: &RemotePath) -> RemoteResult<Option<Space>> {
+        self.call(Operation::Space, |state| Ok(state.behaviour.space))
+    }
+
+    fn abilities(&self) -> Abilities {
+        let state = self.shared.state.lock();
+        let behaviour = &state.behaviour;
+        Abilities {
+            listing_has_seconds: behaviour.listing_precision >= Precision::Second,
+            exact_times: behaviour.exact_times,
+            set_mode: behaviour.set_mode,
+            set_modified: behaviour.set_modified,
+            restart: true,
+        }
+    }
+}
+
+struct MemoryRead {
+    remote: MemoryRemote,
+    data: Arc<Vec<u8>>,
+    at: usize,
+}
+
+impl ReadStream for MemoryRead {
+    fn read(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        self.remote.call(Operation::Read, |_| Ok(()))?;
+        for (to, from) in buffer.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.at += count;
+        Ok(count)
+    }
+
+    fn is_wanted(&self) -> bool {
+        false
+    }
+
+    fn on_wanted(&mut self, _wake: Box<dyn Fn() + Send + Sync>) {}
+}
+
+struct MemoryWrite {
+    remote: MemoryRemote,
+    path: RemotePath,
+    mode: WriteMode,
+    data: Vec<u8>,
+}
+
+impl WriteStream for MemoryWrite {
+    fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()> {
+        self.remote.call(Operation::Write, |state| {
+            let others: u64 = state.items.values().map(|item| item.data.len() as u64).sum();
+            let wanted = others + self.data.len() as u64 + bytes.len() as u64;
+            if state.behaviour.bytes_max.is_some_and(|max| wanted > max) {
+                return Err(RemoteError::NoSpace { reply: "552 Quota exceeded.".into() });
+            }
+            self.data.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> RemoteResult<Stored> {
+        let data = std::mem::take(&mut self.data);
+        let remote = self.remote.clone();
+        remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, data))
+    }
+}
+
+fn parse(path: &str) -> RemotePath {
+    RemotePath::parse(path.as_bytes()).expect("a test gives good paths")
+}
+
+/// Whether `path` lies below `tree`.
+fn below(path: &RemotePath, tree: &RemotePath) -> bool {
+    tree.is_root() || path.as_bytes().strip_prefix(tree.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+}
