@@ -2,9 +2,10 @@
 //!
 //! Not here: where entries come from (`cache::listings`), what a change of attributes does (`change.rs`).
 
+use super::Filesystem;
 use super::inodes::InodeNumber;
-use crate::protocol::EntryKind;
-use std::time::{Duration, SystemTime};
+use crate::protocol::{Entry, EntryKind, Timestamp};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What stat(2) shows of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,4 +96,54 @@ pub struct SpaceInformation {
     pub files_free: u64,
     /// Bytes of the longest name.
     pub name_len_max: u32,
+}
+
+impl Filesystem {
+    /// What stat shows of `entry`.
+    pub(super) fn attributes_of(&self, ino: InodeNumber, entry: &Entry) -> Attributes {
+        let options = &self.options;
+        let is_directory = entry.kind == EntryKind::Directory;
+        let (fixed, usual, mask) = match entry.kind {
+            EntryKind::Directory => (options.directory_mode, 0o755, options.directory_mask),
+            EntryKind::Symlink => (Some(0o777), 0o777, 0),
+            EntryKind::File | EntryKind::Other => (options.file_mode, 0o644, options.file_mask),
+        };
+        let size = match entry.kind {
+            EntryKind::Directory => 4096,
+            EntryKind::Symlink => entry.link_target.as_ref().map_or(0, |target| target.len() as u64),
+            EntryKind::File | EntryKind::Other => entry.size.unwrap_or(0),
+        };
+        let mtime = entry.modified.map_or(UNIX_EPOCH, to_system_time);
+        Attributes {
+            ino,
+            kind: entry.kind,
+            size,
+            blocks: if is_directory { 0 } else { size.div_ceil(512) },
+            mtime,
+            atime: mtime,
+            ctime: mtime,
+            mode: fixed.unwrap_or_else(|| entry.mode.unwrap_or(usual) & !mask) & 0o7777,
+            nlink: if is_directory { 2 } else { 1 },
+            uid: options.uid,
+            gid: options.gid,
+        }
+    }
+
+    /// As [`Self::attributes_of`], with how long the kernel may believe it.
+    pub(super) fn found(&self, ino: InodeNumber, entry: &Entry) -> Found {
+        Found { attributes: self.attributes_of(ino, entry), ttl: self.ttl() }
+    }
+
+    /// How long the kernel may believe what it is told; never zero, for it then asks for each thing twice.
+    pub(super) fn ttl(&self) -> Duration {
+        self.options.attr_timeout.max(Duration::from_millis(1))
+    }
+}
+
+/// A time of the server as the system's; what cannot be expressed is shown as 1970.
+fn to_system_time(time: Timestamp) -> SystemTime {
+    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+    let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let nanoseconds = Duration::from_nanos(u64::from(time.nanoseconds));
+    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(UNIX_EPOCH)
 }

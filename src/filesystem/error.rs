@@ -83,6 +83,9 @@ pub enum FilesystemError {
     /// An argument makes no sense.
     #[error("invalid argument")]
     InvalidArgument,
+    /// Nothing of what was looked for (lseek) lies at or behind the offset.
+    #[error("nothing lies at or behind this offset")]
+    NoData,
     /// This server, or FTP, has no way to do it.
     #[error("the server does not support {what}")]
     NotSupported {

@@ -1,8 +1,13 @@
 //! Open files and directories.
 
 use super::attributes::Found;
+use super::content::Content;
 use super::inodes::InodeNumber;
+use super::{FilesystemError, FilesystemResult};
+use crate::cache::listings::Snapshot;
 use crate::protocol::EntryKind;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// One open of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,4 +62,59 @@ pub enum SeekFor {
     Data,
     /// SEEK_HOLE.
     Hole,
+}
+
+/// What a handle is open on.
+#[derive(Clone)]
+pub(super) enum HandleKind {
+    /// A file.
+    File {
+        /// Its content, shared with all handles of the file.
+        content: Arc<Content>,
+        /// What it was opened for.
+        flags: OpenFlags,
+    },
+    /// A directory, with the entries of one moment; `None` until it is first read.
+    Directory(Option<Arc<Snapshot>>),
+}
+
+/// One open.
+#[derive(Clone)]
+pub(super) struct Handle {
+    pub(super) ino: InodeNumber,
+    pub(super) kind: HandleKind,
+}
+
+/// All handles; a number is never used twice.
+#[derive(Default)]
+pub(super) struct Handles {
+    handles: HashMap<HandleId, Handle>,
+    last: u64,
+}
+
+impl Handles {
+    pub(super) fn insert(&mut self, handle: Handle) -> HandleId {
+        self.last += 1;
+        let id = HandleId(self.last);
+        self.handles.insert(id, handle);
+        id
+    }
+
+    pub(super) fn get(&self, id: HandleId) -> FilesystemResult<&Handle> {
+        self.handles.get(&id).ok_or(FilesystemError::BadHandle)
+    }
+
+    pub(super) fn set_snapshot(&mut self, id: HandleId, snapshot: Arc<Snapshot>) {
+        if let Some(Handle { kind: HandleKind::Directory(held), .. }) = self.handles.get_mut(&id) {
+            *held = Some(snapshot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: HandleId) -> Option<Handle> {
+        self.handles.remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.handles.len()
+    }
 }

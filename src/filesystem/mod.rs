@@ -3,13 +3,33 @@
 //! Every operation can be asked with [`Access::MemoryOnly`] first: it answers from memory or says
 //! [`FilesystemError::WouldWait`] with nothing changed, and is then run again with [`Access::Server`]
 //! on a thread that may wait. Reads never wait: they are answered by whichever thread gets the data.
+//!
+//! The operations lie in the files below, each a part of [`Filesystem`]: `lookup` (lookup, getattr, readlink, statfs),
+//! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr), `upload`.
 
+mod ask;
 pub mod attributes;
+mod change;
 pub mod clock;
+mod content;
+mod directory;
 pub mod error;
 pub mod handles;
 pub mod inodes;
+mod lookup;
+mod namespace;
+mod open;
 pub mod options;
+mod overrides;
+mod ranges;
+mod read;
+mod rename;
+mod server;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod write;
 
 pub use attributes::{Attributes, Found, LookupResult, SetAttributes, SetTime, SpaceInformation};
 pub use clock::{Clock, SystemClock};
@@ -18,9 +38,20 @@ pub use handles::{DirectoryEntry, HandleId, OpenFlags, Opened, SeekFor};
 pub use inodes::InodeNumber;
 pub use options::FilesystemOptions;
 
-use crate::protocol::RemotePath;
+use crate::cache::Listings;
+use crate::protocol::{Precision, RemotePath, Timestamp};
 use crate::remote::Remote;
+use content::Content;
+use handles::{Handle, HandleKind, Handles};
+use inodes::Inodes;
+use overrides::Overrides;
+use parking_lot::Mutex;
+use server::Server;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes of the longest name.
+const NAME_LEN_MAX: usize = 255;
 
 /// Whether an operation may ask the server and wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +66,28 @@ pub enum Access {
 pub type ReadDone = Box<dyn FnOnce(FilesystemResult<Vec<u8>>) + Send>;
 
 /// A directory of the server as a filesystem.
+///
+/// Locks, in the order they are taken: `state`, then one file's content, then one of the innermost, which take no other
+/// (`listings`, `overrides`, `space`, those of the reader). None is held while waiting for the server. What
+/// must not run twice on a file meanwhile (upload, rename, removal) holds a claim on it instead; several claims are taken in
+/// ascending order of inode numbers, and no claim is waited for with a lock held.
 pub struct Filesystem {
-    _remote: Arc<dyn Remote>,
+    server: Server,
+    root: RemotePath,
+    options: FilesystemOptions,
+    clock: Arc<dyn Clock>,
+    mounted_at: SystemTime,
+    listings: Listings,
+    overrides: Overrides,
+    space: Mutex<Option<(Instant, SpaceInformation)>>,
+    state: Mutex<State>,
 }
 
-#[allow(unused_variables)] // The bodies come next.
+struct State {
+    inodes: Inodes,
+    handles: Handles,
+}
+
 impl Filesystem {
     /// Takes `root` on the server as the root of a filesystem; lists it once to prove that it works.
     ///
@@ -59,187 +107,61 @@ impl Filesystem {
         options: FilesystemOptions,
         clock: Arc<dyn Clock>,
     ) -> FilesystemResult<Arc<Self>> {
-        remote.list(&root)?;
-        Ok(Arc::new(Self { _remote: remote }))
-    }
-
-    /// Finds `name` in a directory and counts the lookup.
-    ///
-    /// # Errors
-    /// Any of [`FilesystemError`]; an absence that is not proved is never [`LookupResult::Absent`].
-    pub fn lookup(&self, access: Access, parent: InodeNumber, name: &[u8]) -> FilesystemResult<LookupResult> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Takes back `count` lookups of `ino`.
-    pub fn forget(&self, ino: InodeNumber, count: u64) {}
-
-    /// What stat shows of `ino`; `handle` is the open file it is asked through, if any.
-    pub fn attributes(&self, access: Access, ino: InodeNumber, handle: Option<HandleId>) -> FilesystemResult<Found> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Changes attributes and returns them as they are then.
-    pub fn set_attributes(
-        &self,
-        access: Access,
-        ino: InodeNumber,
-        handle: Option<HandleId>,
-        changes: SetAttributes,
-    ) -> FilesystemResult<Found> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Reads where a symbolic link points to.
-    pub fn read_link(&self, access: Access, ino: InodeNumber) -> FilesystemResult<Vec<u8>> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Makes an empty regular file (mknod) and counts a lookup.
-    pub fn make_node(&self, access: Access, parent: InodeNumber, name: &[u8], mode: u32) -> FilesystemResult<Found> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Makes a directory and counts a lookup.
-    pub fn make_directory(
-        &self,
-        access: Access,
-        parent: InodeNumber,
-        name: &[u8],
-        mode: u32,
-    ) -> FilesystemResult<Found> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Makes a symbolic link and counts a lookup.
-    pub fn make_symlink(
-        &self,
-        access: Access,
-        parent: InodeNumber,
-        name: &[u8],
-        target: &[u8],
-    ) -> FilesystemResult<Found> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Removes a file or symbolic link; those who have it open keep it.
-    pub fn unlink(&self, access: Access, parent: InodeNumber, name: &[u8]) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Removes an empty directory.
-    pub fn remove_directory(&self, access: Access, parent: InodeNumber, name: &[u8]) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Renames; what is at the new name is replaced unless `no_replace`.
-    pub fn rename(
-        &self,
-        access: Access,
-        parent: InodeNumber,
-        name: &[u8],
-        new_parent: InodeNumber,
-        new_name: &[u8],
-        no_replace: bool,
-    ) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Opens a file.
-    pub fn open(&self, access: Access, ino: InodeNumber, flags: OpenFlags) -> FilesystemResult<Opened> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Makes a file and opens it, or opens what is there unless `flags.exclusive`; counts a lookup.
-    pub fn create(
-        &self,
-        access: Access,
-        parent: InodeNumber,
-        name: &[u8],
-        mode: u32,
-        flags: OpenFlags,
-    ) -> FilesystemResult<(Found, Opened)> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Reads up to `len` bytes from `offset` on and hands them to `done`: at once from memory, or later from
-    /// another thread, exactly once and within the deadline. Never waits.
-    pub fn read(self: &Arc<Self>, handle: HandleId, offset: u64, len: u32, done: ReadDone) {
-        done(Err(FilesystemError::BadHandle));
-    }
-
-    /// Writes at `offset`, or at the end where the handle appends; returns how many bytes (all of them).
-    pub fn write(&self, access: Access, handle: HandleId, offset: u64, data: &[u8]) -> FilesystemResult<u32> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// One descriptor was closed: returns once what was written is proved to be on the server.
-    pub fn flush(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Returns once what was written is proved to be on the server.
-    pub fn fsync(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// The last descriptor is gone; what is still dirty (mmap) is uploaded, a failure only logged.
-    pub fn release(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Makes the file reach `offset + len` (posix_fallocate), unless `keep_size`.
-    pub fn allocate(
-        &self,
-        access: Access,
-        handle: HandleId,
-        offset: u64,
-        len: u64,
-        keep_size: bool,
-    ) -> FilesystemResult<()> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Looks for data or a hole from `offset` on: all of a file is data, and a hole is at its end.
-    pub fn seek(&self, access: Access, handle: HandleId, offset: u64, what: SeekFor) -> FilesystemResult<u64> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Opens a directory: the entries read through the handle are those of one moment.
-    pub fn open_directory(&self, access: Access, ino: InodeNumber) -> FilesystemResult<HandleId> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Reads up to `entries_max` entries behind `cookie` (0: from the beginning); empty at the end. `plus` asks for attributes too.
-    pub fn read_directory(
-        &self,
-        access: Access,
-        handle: HandleId,
-        cookie: u64,
-        entries_max: usize,
-        plus: bool,
-    ) -> FilesystemResult<Vec<DirectoryEntry>> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Counts a lookup for an entry of `handle` that the kernel has taken with its attributes; call it before the reply is sent.
-    pub fn remember(&self, handle: HandleId, entry: &DirectoryEntry) {}
-
-    /// Closes a directory.
-    pub fn release_directory(&self, handle: HandleId) {}
-
-    /// Asks for the space left.
-    pub fn space(&self, access: Access, ino: InodeNumber) -> FilesystemResult<SpaceInformation> {
-        Err(FilesystemError::NotSupported { what: "this operation" })
-    }
-
-    /// Uploads every file that is still dirty; for the end of the mount. Returns the paths that failed.
-    pub fn flush_all(&self) -> Vec<(RemotePath, FilesystemError)> {
-        Vec::new()
+        let state = State { inodes: Inodes::new(root.clone()), handles: Handles::default() };
+        let filesystem = Self {
+            server: Server::new(remote, &options),
+            root: root.clone(),
+            mounted_at: clock.system_time(),
+            listings: Listings::new(options.listing_entries_max),
+            overrides: Overrides::new(),
+            space: Mutex::new(None),
+            state: Mutex::new(state),
+            options,
+            clock,
+        };
+        filesystem.list(Access::Server, &root)?;
+        Ok(Arc::new(filesystem))
     }
 
     /// How many files are not on the server as they are here.
     pub fn dirty_count(&self) -> usize {
-        0
+        let state = self.state.lock();
+        state.inodes.all().filter(|(_, inode)| inode.content.as_ref().is_some_and(|content| content.is_dirty())).count()
     }
+
+    /// How many inodes are known and handles open; both fall back to 1 and 0 when the kernel has let go of everything.
+    pub fn known_counts(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.inodes.len(), state.handles.len())
+    }
+
+    /// A file's handle: its inode, content and flags.
+    fn file_handle(&self, handle: HandleId) -> FilesystemResult<(InodeNumber, Arc<Content>, OpenFlags)> {
+        match self.state.lock().handles.get(handle)? {
+            Handle { ino, kind: HandleKind::File { content, flags } } => Ok((*ino, Arc::clone(content), *flags)),
+            Handle { kind: HandleKind::Directory(_), .. } => Err(FilesystemError::BadHandle),
+        }
+    }
+
+    fn refuse_if_read_only(&self) -> FilesystemResult<()> {
+        if self.options.read_only { Err(FilesystemError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// The time of day as FTP can keep it.
+    fn now(&self) -> Timestamp {
+        to_timestamp(self.clock.system_time())
+    }
+}
+
+/// A time as FTP can say it: whole seconds.
+fn to_timestamp(time: SystemTime) -> Timestamp {
+    let seconds = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => {
+            let before = before.duration();
+            let seconds = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+            -seconds - i64::from(before.subsec_nanos() > 0)
+        }
+    };
+    Timestamp { seconds, nanoseconds: 0, precision: Precision::Second }
 }

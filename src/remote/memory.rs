@@ -325,10 +325,10 @@ impl State {
         }
         let size = data.len() as u64;
         let mut item = self.item(EntryKind::File, data);
-        if let WriteMode::Replace { mode: Some(bits) } = mode {
-            if self.behaviour.set_mode {
-                item.mode = bits;
-            }
+        if let WriteMode::Replace { mode: Some(bits) } = mode
+            && self.behaviour.set_mode
+        {
+            item.mode = bits;
         }
         self.items.insert(path.clone(), item);
         let time = Timestamp { seconds: self.now, nanoseconds: 0, precision: Precision::Second };

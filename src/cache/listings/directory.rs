@@ -62,10 +62,10 @@ impl Directory {
 
     pub(super) fn get(&self, name: &Name, age_max: Duration, now: Instant) -> Known {
         let young = |at: Instant| now.saturating_duration_since(at) <= age_max;
-        if self.pinned.contains_key(name) {
-            if let Some(record) = self.record(name) {
-                return Known::Present(Arc::clone(record));
-            }
+        if self.pinned.contains_key(name)
+            && let Some(record) = self.record(name)
+        {
+            return Known::Present(Arc::clone(record));
         }
         if let Some(answer) = self.answers.get(name).filter(|answer| young(answer.at)) {
             return answer.record.clone().map_or(Known::Absent(answer.at), Known::Present);

@@ -1,0 +1,182 @@
+//! What is known of a name, from the listings in memory or, where those are too old, from the server.
+//!
+//! The rule for all questions: a listing of the directory answers for all names at once, so a directory that was never listed is
+//! listed; a name that is known but too old is asked for alone, and the second such name lists the directory again.
+
+use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use crate::cache::listings::{Flight, Known, Snapshot, needs_exact_time};
+use crate::protocol::{Entry, Name, RemotePath};
+use crate::remote::RemoteError;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many exact times are asked for at once.
+const TIMES_MAX: usize = 1000;
+/// How often a question about times is put again because somebody else's batch did not hold the file.
+const TIMES_ATTEMPTS_MAX: usize = 4;
+
+impl Filesystem {
+    /// What the server has under `name`, by an answer no older than `age_max`; `None`: proved absent.
+    pub(super) fn entry(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        name: &Name,
+        age_max: Duration,
+    ) -> FilesystemResult<Option<Entry>> {
+        match self.listings.get(directory, name, age_max, self.clock.instant()) {
+            Known::Absent(_) => return Ok(None),
+            Known::Present(record) if !self.wants_exact_time(&record) => return Ok(Some(record.entry.clone())),
+            Known::Present(_) => {}
+            Known::Unknown => {
+                self.server.ask(access)?;
+                let found = self.ask_entry(access, directory, name)?;
+                if found.is_none() {
+                    return Ok(None);
+                }
+                if let Some(entry) = found.as_ref().filter(|entry| {
+                    entry.modified.is_some_and(|time| time.precision >= crate::protocol::Precision::Second)
+                }) {
+                    return Ok(Some(entry.clone()));
+                }
+                self.fetch_times(access, directory, name)?;
+                let known = self.listings.get(directory, name, Duration::MAX, self.clock.instant());
+                return Ok(match known {
+                    Known::Present(record) => Some(record.entry.clone()),
+                    _ => found,
+                });
+            }
+        }
+        self.fetch_times(access, directory, name)?;
+        match self.listings.get(directory, name, Duration::MAX, self.clock.instant()) {
+            Known::Present(record) => Ok(Some(record.entry.clone())),
+            Known::Absent(_) => Ok(None),
+            Known::Unknown => self.ask_one(access, directory, name),
+        }
+    }
+
+    fn ask_entry(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
+        let known = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant());
+        let known_before = known.is_some_and(|snapshot| snapshot.get(name).is_some() || !snapshot.is_complete());
+        if known_before && !self.listings.prefers_listing(directory) {
+            return self.ask_one(access, directory, name);
+        }
+        match self.list(access, directory) {
+            Ok(snapshot) => match snapshot.get(name) {
+                Some(record) => Ok(Some(record.entry.clone())),
+                None if snapshot.is_complete() => Ok(None),
+                None => self.ask_one(access, directory, name),
+            },
+            // Some servers let a directory be entered and not be listed.
+            Err(FilesystemError::Refused { .. }) => self.ask_one(access, directory, name),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for one name alone.
+    fn ask_one(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
+        let asked = self.listings.asked(directory);
+        let now = self.clock.instant();
+        let answer = match self.server.ask(access)?.stat(&directory.join(name)) {
+            Ok(entry) => Some(Entry { name: name.clone(), ..entry }),
+            Err(RemoteError::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.listings.answered(directory, name, answer, asked, now))
+    }
+
+    /// Lists a directory, or waits for the listing that is in flight.
+    pub(super) fn list(&self, access: Access, directory: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
+        let remote = self.server.ask(access)?;
+        match self.listings.begin_listing(directory, self.clock.instant()) {
+            Flight::Lead(lead) => {
+                let listed = remote.list(directory).map(|mut listing| {
+                    listing.entries.retain(|entry| !is_temporary(&entry.name));
+                    if !listing.complete {
+                        tracing::warn!(%directory, entries = listing.entries.len(), "the server cut this listing short");
+                    }
+                    listing
+                });
+                Ok(self.listings.install(lead, listed)?)
+            }
+            Flight::Follow(follower) => match follower.wait(self.options.operation_timeout)? {
+                Some(snapshot) => Ok(snapshot),
+                None => Err(FilesystemError::Failed { reason: "the listing brought nothing".into() }),
+            },
+        }
+    }
+
+    /// Asks for the exact times of the file `first` and of others in its directory, where the listing had none.
+    pub(super) fn fetch_times(&self, access: Access, directory: &RemotePath, first: &Name) -> FilesystemResult<()> {
+        for _ in 0..TIMES_ATTEMPTS_MAX {
+            let known = self.listings.get(directory, first, Duration::MAX, self.clock.instant());
+            if !matches!(&known, Known::Present(record) if self.wants_exact_time(record)) {
+                return Ok(());
+            }
+            let remote = self.server.ask(access)?;
+            match self.listings.begin_times(directory, self.clock.instant()) {
+                Flight::Lead(lead) => {
+                    let asked = self.listings.without_exact_time(directory, first, TIMES_MAX);
+                    let names: Vec<Name> = asked.iter().map(|record| record.entry.name.clone()).collect();
+                    let outcome = remote.times(directory, &names);
+                    if let Ok(times) = &outcome {
+                        self.listings.refine_times(directory, &asked, times);
+                    }
+                    lead.finish_times(outcome.clone().map(|_| ()));
+                    outcome?;
+                }
+                Flight::Follow(follower) => {
+                    follower.wait(self.options.operation_timeout)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the time of an entry is to be asked for before it is shown.
+    pub(super) fn wants_exact_time(&self, record: &crate::cache::listings::Record) -> bool {
+        needs_exact_time(record) && self.server.abilities().exact_times
+    }
+
+    /// The path of a directory's inode.
+    ///
+    /// # Errors
+    /// [`FilesystemError::Stale`] where it has none any more, [`FilesystemError::NotDirectory`].
+    pub(super) fn directory_path(&self, ino: InodeNumber) -> FilesystemResult<RemotePath> {
+        let state = self.state.lock();
+        let inode = state.inodes.get(ino).ok_or(FilesystemError::Stale)?;
+        if inode.kind != crate::protocol::EntryKind::Directory {
+            return Err(FilesystemError::NotDirectory);
+        }
+        state.inodes.path(ino).ok_or(FilesystemError::Stale)
+    }
+}
+
+/// Whether a name is one that uploads use until they are complete; those are never shown.
+pub(super) fn is_temporary(name: &Name) -> bool {
+    name.as_bytes().starts_with(b".ftpfs-") && name.as_bytes().ends_with(b".part")
+}
+
+/// A name as the kernel gives it.
+///
+/// # Errors
+/// [`FilesystemError::NameTooLong`], [`FilesystemError::NameNotAllowed`].
+pub(super) fn parse_name(bytes: &[u8]) -> FilesystemResult<Name> {
+    if bytes.len() > super::NAME_LEN_MAX {
+        return Err(FilesystemError::NameTooLong);
+    }
+    Name::new(bytes).map_err(|error| FilesystemError::NameNotAllowed { reason: error.to_string() })
+}
+
+/// A name for something new.
+///
+/// # Errors
+/// As for [`parse_name`]; what uploads use themselves is not allowed either.
+pub(super) fn parse_new_name(bytes: &[u8]) -> FilesystemResult<Name> {
+    let name = parse_name(bytes)?;
+    if is_temporary(&name) {
+        let reason = "names like `.ftpfs-*.part` are kept for uploads under way".into();
+        return Err(FilesystemError::NameNotAllowed { reason });
+    }
+    Ok(name)
+}

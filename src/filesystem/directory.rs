@@ -1,0 +1,177 @@
+//! Reading directories.
+//!
+//! A handle holds the entries of one moment, so that names neither repeat nor get lost while others come and
+//! go; a cookie is an entry's place among them.
+
+use super::attributes::Found;
+use super::handles::{Handle, HandleKind};
+use super::{Access, DirectoryEntry, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
+use crate::cache::listings::{Known, Snapshot};
+use crate::protocol::{Entry, EntryKind, RemotePath};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The cookie behind `..`; an entry's is its place and this and one more.
+const COOKIE_BASE: u64 = 2;
+
+impl Filesystem {
+    /// Opens a directory: the entries read through the handle are those of one moment.
+    ///
+    /// # Errors
+    /// Those of the listing; a failure is never an empty directory.
+    pub fn open_directory(&self, access: Access, ino: InodeNumber) -> FilesystemResult<HandleId> {
+        let path = self.directory_path(ino)?;
+        let snapshot = self.snapshot(access, &path)?;
+        let mut state = self.state.lock();
+        let inode = state.inodes.get_mut(ino).ok_or(FilesystemError::Stale)?;
+        inode.handles += 1;
+        Ok(state.handles.insert(Handle { ino, kind: HandleKind::Directory(Some(snapshot)) }))
+    }
+
+    fn snapshot(&self, access: Access, path: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
+        match self.listings.get_snapshot(path, self.options.dir_timeout, self.clock.instant()) {
+            Some(snapshot) => Ok(snapshot),
+            None => self.list(access, path),
+        }
+    }
+
+    /// Reads up to `entries_max` entries behind `cookie` (0: from the beginning, as of now); empty at the end.
+    /// `plus` asks for attributes too.
+    ///
+    /// # Errors
+    /// Those of the listing.
+    pub fn read_directory(
+        &self,
+        access: Access,
+        handle: HandleId,
+        cookie: u64,
+        entries_max: usize,
+        plus: bool,
+    ) -> FilesystemResult<Vec<DirectoryEntry>> {
+        let (ino, held) = match self.state.lock().handles.get(handle)? {
+            Handle { ino, kind: HandleKind::Directory(snapshot) } => (*ino, snapshot.clone()),
+            Handle { .. } => return Err(FilesystemError::BadHandle),
+        };
+        let directory = match self.directory_path(ino) {
+            Ok(path) => path,
+            // A directory that was removed while it is open is empty.
+            Err(FilesystemError::Stale) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let snapshot = match held {
+            Some(snapshot) if cookie > 0 => snapshot,
+            _ => self.snapshot(access, &directory)?,
+        };
+        let first = usize::try_from(cookie.saturating_sub(COOKIE_BASE)).unwrap_or(usize::MAX);
+        let page: Vec<(usize, Entry)> = snapshot
+            .entries_from(first)
+            .take(entries_max)
+            .map(|(place, record)| (place, record.entry.clone()))
+            .collect();
+        let page = if plus { self.with_exact_times(access, &directory, page)? } else { page };
+        if cookie == 0 {
+            self.state.lock().handles.set_snapshot(handle, snapshot);
+        }
+        let mut entries = self.dots(ino, cookie);
+        for (place, entry) in page {
+            entries.push(self.directory_entry(ino, &directory, place, &entry, plus));
+        }
+        entries.truncate(entries_max);
+        Ok(entries)
+    }
+
+    /// `.` and `..`, as far as they lie behind `cookie`.
+    fn dots(&self, ino: InodeNumber, cookie: u64) -> Vec<DirectoryEntry> {
+        let parent = {
+            let state = self.state.lock();
+            let place = state.inodes.get(ino).and_then(|inode| inode.place.clone());
+            place.map_or(InodeNumber::ROOT, |(parent, _)| parent)
+        };
+        let dot = |name: &[u8], ino, next_cookie| DirectoryEntry {
+            name: name.into(),
+            ino,
+            kind: EntryKind::Directory,
+            next_cookie,
+            found: None,
+        };
+        let both = [dot(b".", ino, 1), dot(b"..", parent, 2)];
+        both.into_iter().filter(|entry| entry.next_cookie > cookie).collect()
+    }
+
+    /// The entries as they are known now, with exact times where the listing had none.
+    fn with_exact_times(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        page: Vec<(usize, Entry)>,
+    ) -> FilesystemResult<Vec<(usize, Entry)>> {
+        let now = self.clock.instant();
+        let mut exact = Vec::with_capacity(page.len());
+        for (place, entry) in page {
+            let known = || self.listings.get(directory, &entry.name, Duration::MAX, now);
+            let record = match known() {
+                Known::Present(record) if self.wants_exact_time(&record) => {
+                    self.fetch_times(access, directory, &entry.name)?;
+                    known()
+                }
+                other => other,
+            };
+            let entry = if let Known::Present(record) = record { record.entry.clone() } else { entry };
+            exact.push((place, entry));
+        }
+        Ok(exact)
+    }
+
+    fn directory_entry(
+        &self,
+        parent: InodeNumber,
+        directory: &RemotePath,
+        place: usize,
+        entry: &Entry,
+        plus: bool,
+    ) -> DirectoryEntry {
+        let next_cookie = place as u64 + COOKIE_BASE + 1;
+        let local = self.local_child(parent, &entry.name);
+        let (ino, shown) = local.unwrap_or_else(|| {
+            if let Some(known) = self.state.lock().inodes.child(parent, &entry.name) {
+                return (known, entry.clone());
+            }
+            let path = directory.join(&entry.name);
+            (self.state.lock().inodes.number(parent, &path, &entry.name), entry.clone())
+        });
+        let found = plus.then(|| {
+            let mut shown = shown;
+            self.overrides.apply(&directory.join(&entry.name), &mut shown);
+            // The kernel asks again at once for what it may not believe, so what comes by thousands lives a second at least.
+            Found { ttl: self.ttl().max(Duration::from_secs(1)), ..self.found(ino, &shown) }
+        });
+        DirectoryEntry { name: entry.name.as_bytes().into(), ino, kind: entry.kind, next_cookie, found }
+    }
+
+    /// Counts a lookup for an entry of `handle` that the kernel has taken with its attributes; call it before the
+    /// reply is sent.
+    pub fn remember(&self, handle: HandleId, entry: &DirectoryEntry) {
+        let Ok(name) = crate::protocol::Name::new(&entry.name) else { return };
+        let mut state = self.state.lock();
+        let Ok(parent) = state.handles.get(handle).map(|handle| handle.ino) else { return };
+        let Some(directory) = state.inodes.path(parent) else { return };
+        let ino = state.inodes.ensure(parent, &directory.join(&name), &name, entry.kind);
+        if ino == entry.ino {
+            state.inodes.look_up(ino);
+        } else {
+            // The name changed hands between the page and now: the kernel holds a number that stands for nothing, and
+            // is told so (stale) when it uses it.
+            state.inodes.drop_unused(ino);
+        }
+    }
+
+    /// Closes a directory.
+    pub fn release_directory(&self, handle: HandleId) {
+        let mut state = self.state.lock();
+        let Some(Handle { ino, .. }) = state.handles.remove(handle) else { return };
+        if let Some(inode) = state.inodes.get_mut(ino) {
+            inode.handles = inode.handles.saturating_sub(1);
+        }
+        state.inodes.drop_unused(ino);
+    }
+}

@@ -1,0 +1,89 @@
+//! Permission bits and times that were asked for and that this server cannot keep.
+//!
+//! They are shown for the rest of the mount, so that a program which sets and reads them back goes on; the log
+//! says so once. Bounded: the least recently used go first.
+
+use crate::protocol::{Entry, RemotePath, Timestamp};
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::num::NonZeroUsize;
+
+/// How many files may have some.
+const OVERRIDES_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("it is not zero");
+
+#[derive(Debug, Clone, Default)]
+struct Override {
+    mode: Option<u32>,
+    /// The time shown, and size and time of the version it was set on: another version has its own time.
+    modified: Option<(Timestamp, Option<u64>, Option<Timestamp>)>,
+}
+
+/// See the module's documentation.
+pub(super) struct Overrides {
+    table: Mutex<LruCache<RemotePath, Override>>,
+}
+
+impl Overrides {
+    pub(super) fn new() -> Self {
+        Self { table: Mutex::new(LruCache::new(OVERRIDES_MAX)) }
+    }
+
+    pub(super) fn set_mode(&self, path: &RemotePath, mode: u32) {
+        self.table.lock().get_or_insert_mut(path.clone(), Override::default).mode = Some(mode);
+    }
+
+    /// Shows `time` as long as the file is the one that `entry` describes.
+    pub(super) fn set_modified(&self, path: &RemotePath, time: Timestamp, entry: &Entry) {
+        let modified = Some((time, entry.size, entry.modified));
+        self.table.lock().get_or_insert_mut(path.clone(), Override::default).modified = modified;
+    }
+
+    /// Lays what was asked for over an entry.
+    pub(super) fn apply(&self, path: &RemotePath, entry: &mut Entry) {
+        let mut table = self.table.lock();
+        let Some(found) = table.get(path) else { return };
+        entry.mode = found.mode.or(entry.mode);
+        if let Some((time, size, modified)) = found.modified
+            && (size, modified) == (entry.size, entry.modified)
+        {
+            entry.modified = Some(time);
+        }
+    }
+
+    /// The server keeps this file's time after all.
+    pub(super) fn forget_modified(&self, path: &RemotePath) {
+        if let Some(found) = self.table.lock().get_mut(path) {
+            found.modified = None;
+        }
+    }
+
+    /// The server keeps this file's permission bits after all.
+    pub(super) fn forget_mode(&self, path: &RemotePath) {
+        if let Some(found) = self.table.lock().get_mut(path) {
+            found.mode = None;
+        }
+    }
+
+    pub(super) fn remove(&self, path: &RemotePath) {
+        self.table.lock().pop(path);
+    }
+
+    /// Moves what is known of a file or tree.
+    pub(super) fn rename(&self, from: &RemotePath, to: &RemotePath) {
+        let mut table = self.table.lock();
+        table.pop(to);
+        let moved: Vec<(RemotePath, RemotePath)> = table
+            .iter()
+            .filter_map(|(path, _)| {
+                let rest = path.as_bytes().strip_prefix(from.as_bytes())?;
+                (rest.is_empty() || rest.starts_with(b"/"))
+                    .then(|| Some((path.clone(), to.join_relative(rest).ok()?)))?
+            })
+            .collect();
+        for (old, new) in moved {
+            if let Some(found) = table.pop(&old) {
+                table.put(new, found);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The one door to the server.
+//!
+//! Nothing else in this layer holds the [`Remote`] or the [`Reader`], so no operation can ask the server without
+//! having shown an [`Access`] that allows it.
+
+use super::{Access, FilesystemError, FilesystemOptions, FilesystemResult};
+use crate::cache::{FileId, FileVersion, Reader, ReaderOptions};
+use crate::protocol::RemotePath;
+use crate::remote::{Abilities, Remote, RemoteResult};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The server, behind a check.
+pub(super) struct Server {
+    remote: Arc<dyn Remote>,
+    reader: Arc<Reader>,
+    patience: Duration,
+}
+
+impl Server {
+    pub(super) fn new(remote: Arc<dyn Remote>, options: &FilesystemOptions) -> Self {
+        let reader_options = ReaderOptions {
+            cache_bytes_max: options.cache_bytes_max,
+            streams_max: options.streams_max,
+            deadline: options.operation_timeout,
+            ..ReaderOptions::default()
+        };
+        let reader = Reader::new(Arc::clone(&remote), reader_options);
+        Self { remote, reader, patience: options.operation_timeout }
+    }
+
+    /// The server, for those who may wait.
+    ///
+    /// # Errors
+    /// [`FilesystemError::WouldWait`] for all others.
+    pub(super) fn ask(&self, access: Access) -> FilesystemResult<&dyn Remote> {
+        match access {
+            Access::MemoryOnly => Err(FilesystemError::WouldWait),
+            Access::Server => Ok(&*self.remote),
+        }
+    }
+
+    /// What the server can do; memory only.
+    pub(super) fn abilities(&self) -> Abilities {
+        self.remote.abilities()
+    }
+
+    /// Cached bytes only.
+    pub(super) fn get(&self, file: FileId, version: &FileVersion, offset: u64, len: u32) -> Option<Vec<u8>> {
+        self.reader.get(file, version, offset, len)
+    }
+
+    /// Reads without waiting: whoever gets the bytes calls `done`.
+    pub(super) fn read_parked(
+        &self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        offset: u64,
+        len: u32,
+        done: impl FnOnce(RemoteResult<Vec<u8>>) + Send + 'static,
+    ) {
+        self.reader.read(file, path, version, offset, len, Box::new(done));
+    }
+
+    /// Reads and waits for the bytes.
+    ///
+    /// # Errors
+    /// The reader's; [`FilesystemError::TimedOut`] should it never answer.
+    pub(super) fn fetch(
+        &self,
+        access: Access,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        offset: u64,
+        len: u32,
+    ) -> FilesystemResult<Vec<u8>> {
+        self.ask(access)?;
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let done = move |result| {
+            // Nobody listens any more only after the deadline below.
+            let _late = sender.send(result);
+        };
+        self.reader.read(file, path, version, offset, len, Box::new(done));
+        match receiver.recv_timeout(self.patience + Duration::from_secs(5)) {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(FilesystemError::TimedOut { during: "reading from the server".into() }),
+        }
+    }
+
+    /// Drops the blocks of a file whose content is another one now.
+    pub(super) fn forget(&self, file: FileId) {
+        self.reader.forget(file);
+    }
+
+    /// Gives back the connections of a file that nobody has open.
+    pub(super) fn close_streams(&self, file: FileId) {
+        self.reader.close_streams(file);
+    }
+}
