@@ -6,8 +6,8 @@
 
 pub mod blocks;
 mod effects;
-mod readahead;
 pub mod listings;
+mod readahead;
 pub mod reader;
 mod state;
 mod streams;

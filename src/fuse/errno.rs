@@ -50,6 +50,7 @@ pub(super) fn of(error: &FilesystemError) -> Errno {
         FilesystemError::BadHandle => Errno::EBADF,
         // Not ENOSYS: see above.
         FilesystemError::NotSupported { .. } => Errno::EOPNOTSUPP,
+        FilesystemError::NoData => Errno::ENXIO,
         FilesystemError::TooLarge => Errno::EFBIG,
         FilesystemError::TimedOut { .. } => Errno::ETIMEDOUT,
         FilesystemError::Unreachable { .. } => Errno::EHOSTUNREACH,
@@ -68,6 +69,7 @@ pub(super) fn level_of(error: &FilesystemError) -> Level {
         | FilesystemError::NotEmpty
         | FilesystemError::IsDirectory
         | FilesystemError::NotDirectory
+        | FilesystemError::NoData
         | FilesystemError::ReadOnly => Level::DEBUG,
         FilesystemError::NotPermitted { .. }
         | FilesystemError::NameNotAllowed { .. }

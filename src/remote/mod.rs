@@ -10,6 +10,7 @@ mod ftp;
 mod known;
 mod list;
 mod make_directory;
+pub mod memory;
 mod names;
 mod read_range;
 mod refusal;
@@ -23,7 +24,6 @@ mod stat;
 mod store;
 mod symlink;
 mod times;
-pub mod memory;
 
 pub use error::{RemoteError, RemoteResult};
 pub use ftp::FtpRemote;

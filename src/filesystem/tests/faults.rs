@@ -1,1 +1,1 @@
-//! x
+//! To come: see the files beside this one.
