@@ -19,14 +19,16 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
     name = "ftpfs",
     version,
     about = "Mounts an FTP server as a folder",
-    long_about = "Mounts an FTP server as a folder. Returns when the mount is ready: logged in, the directory listed, the folder usable. \
-                  What fails before that is said in a sentence, with an exit code of its own, and nothing is mounted.",
     override_usage = "ftpfs [OPTIONS] URL MOUNTPOINT\n       ftpfs umount [--lazy] MOUNTPOINT",
     after_help = "Examples:\n  \
         ftpfs ftp://ftp.example.org/pub /mnt/pub           anonymous\n  \
         ftpfs ftp://anna@nas.local/backup ~/nas            password from ~/.netrc, or asked for\n  \
         ftpfs -f -v --ro ftp://anna@nas.local//srv ~/nas   in the foreground; //srv is an absolute path\n  \
         ftpfs umount ~/nas\n\n\
+        DIRECTORY is relative to the directory that the login leads to; with a second slash it is absolute. In a URL a space is \
+        written %20, # %23, ? %3F, % %25.\n\n\
+        The command returns when the mount is ready: logged in, the directory listed. What fails before that is said in a sentence, \
+        and nothing is mounted.\n\n\
         In fstab:\n  \
         ftp://anna@nas.local/backup  /mnt/nas  ftpfs  _netdev,password_file=/etc/ftpfs/nas,uid=1000  0 0\n\n\
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
@@ -37,9 +39,6 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 )]
 pub(super) struct MountArguments {
     /// What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]
-    ///
-    /// DIRECTORY is relative to the directory the login leads to; with a second slash it is absolute. Write %20 for a space, %23
-    /// for #, %3F for ?, %25 for %.
     #[arg(value_name = "URL")]
     pub(super) url: String,
     /// Where to mount it: an empty directory
@@ -199,31 +198,34 @@ pub(super) struct LogArguments {
 }
 
 /// How to ask for a passive data port.
+// The variants have no docstrings: these would become texts in the help, one line for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PassiveArgument {
-    /// EPSV, and PASV if the server does not know it
+    // EPSV, and PASV if the server does not know it.
     Auto,
-    /// EPSV only
+    // EPSV only.
     Epsv,
-    /// PASV only
+    // PASV only.
     Pasv,
 }
 
 /// Which address a passive data connection goes to.
+// The variants have no docstrings: these would become texts in the help, one line for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PassiveAddressArgument {
-    /// That of the control connection
+    // That of the control connection.
     Control,
-    /// That in the server's reply
+    // That in the server's reply.
     Server,
 }
 
 /// What becomes of a chown that cannot be done.
+// The variants have no docstrings: these would become texts in the help, one line for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ChownArgument {
-    /// It fails with "Operation not permitted"
+    // It fails with "Operation not permitted".
     Refuse,
-    /// It seems to work
+    // It seems to work.
     Ignore,
 }
 

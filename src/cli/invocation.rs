@@ -14,7 +14,7 @@ use super::arguments::{MountArguments, UmountArguments};
 pub(super) const IN_BACKGROUND: &str = "--internal-in-background";
 
 /// Options of fstab that are for others (mount, systemd) or that are so anyway.
-const IGNORED: [&str; 23] = [
+const IGNORED: [&str; 30] = [
     "_netdev",
     "nofail",
     "noauto",
@@ -37,6 +37,13 @@ const IGNORED: [&str; 23] = [
     "relatime",
     "norelatime",
     "nodiratime",
+    "strictatime",
+    "lazytime",
+    "nolazytime",
+    "sync",
+    "dirsync",
+    "silent",
+    "loud",
     "default_permissions",
 ];
 
