@@ -34,6 +34,8 @@ impl Failed {
                     "cannot log in to {place} as {user}: {reply}\nCheck the user in the URL and the password in its source."
                 ),
             ),
+            // The reason usually says by itself whom it could not reach.
+            RemoteError::Unreachable { reason } if reason.contains(&place) => Self::new(Exit::Unreachable, reason),
             RemoteError::Unreachable { reason } => {
                 Self::new(Exit::Unreachable, format!("cannot connect to {place}: {reason}"))
             }
@@ -118,7 +120,16 @@ mod tests {
         let reply = || String::from("530 Login incorrect.");
         for (error, exit, words) in [
             (RemoteError::LoginRefused { reply: reply() }, Exit::LoginRefused, "as u: 530 Login incorrect."),
-            (RemoteError::Unreachable { reason: "refused".into() }, Exit::Unreachable, "host:21: refused"),
+            (
+                RemoteError::Unreachable { reason: "refused".into() },
+                Exit::Unreachable,
+                "cannot connect to host:21: refused",
+            ),
+            (
+                RemoteError::Unreachable { reason: "no way to host:21".into() },
+                Exit::Unreachable,
+                "ftpfs: no way to host:21",
+            ),
             (RemoteError::TimedOut { during: "greeting".into() }, Exit::Unreachable, "(greeting)"),
             (RemoteError::Protocol { reason: "HTTP".into() }, Exit::Protocol, "not an FTP server: HTTP"),
             (RemoteError::NotFound, Exit::Failure, "no such file"),
