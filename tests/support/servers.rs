@@ -229,20 +229,11 @@ impl Server {
         let home = self.home.path();
         let pam = home.join("pam.d");
         fs::create_dir_all(&pam).unwrap();
-        let asks = home.join("password");
-        fs::write(&asks, format!("#!/bin/sh\n[ \"$PAM_USER\" = {USER} ] && [ \"$(tr -d '\\000')\" = '{PASSWORD}' ]\n"))
-            .unwrap();
-        fs::set_permissions(&asks, Permissions::from_mode(0o700)).unwrap();
-        fs::write(
-            pam.join("ftpfs"),
-            // pam_exec has no opinion on setting credentials, and a stack without any opinion refuses: so permit is last.
-            format!(
-                "auth requisite pam_exec.so expose_authtok quiet {}\nauth required pam_permit.so\n\
-                 account required pam_permit.so\n",
-                asks.display()
-            ),
-        )
-        .unwrap();
+        // No module that forks (pam_exec): vsftpd waits in its SIGCHLD handler, for good once somebody else has reaped the child.
+        fs::write(pam.join("ftpfs"), "auth required pam_unix.so\naccount required pam_permit.so\n").unwrap();
+        let shadow = home.join("shadow");
+        fs::write(&shadow, format!("{USER}:{PASSWORD_HASH}:19000:0:99999:7:::\n")).unwrap();
+        fs::set_permissions(&shadow, Permissions::from_mode(0o600)).unwrap();
         let users = home.join("passwd");
         let account = format!("{USER}:x:{SERVER_UID}:{SERVER_UID}::{}:/bin/sh\n", self.folder().display());
         fs::write(&users, fs::read_to_string("/etc/passwd").unwrap() + &account).unwrap();
@@ -265,9 +256,11 @@ impl Server {
         strings([
             "sh",
             "-c",
-            "mount --bind \"$0\" /etc/pam.d && mount --bind \"$1\" /etc/passwd && shift && exec \"$@\"",
+            "mount --bind \"$0\" /etc/pam.d && mount --bind \"$1\" /etc/passwd && mount --bind \"$2\" /etc/shadow && \
+             shift 2 && exec \"$@\"",
             text(&pam),
             text(&users),
+            text(&shadow),
             text(&tree().join("usr/sbin/vsftpd")),
             text(&configuration),
         ])
