@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
@@ -45,7 +46,7 @@ pub(super) fn start(
     url_shown: &str,
     credentials: &Credentials,
 ) -> io::Result<Started> {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(own_program());
     if let Some(name) = arguments.first() {
         command.arg0(name);
     }
@@ -70,6 +71,12 @@ pub(super) fn start(
         Some(code) => Ok(Started::Ended(code)),
         None => Err(io::Error::other("the process for the background was killed")),
     }
+}
+
+/// The file of this program. By its path, so that `ps` and `pgrep` show its name; `/proc/self/exe` does too where the file was
+/// moved or replaced meanwhile, but there the process is called "exe".
+fn own_program() -> PathBuf {
+    env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
 /// In the child: leaves the terminal's session, and takes over the login.

@@ -107,8 +107,8 @@ fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, 
     };
     if !mount.wait_quiet(deadline) {
         tracing::warn!("ending while operations are under way");
+        mount.abort();
     }
-    mount.abort();
     for (path, error) in unsaved.iter().flatten() {
         tracing::error!(%path, "not stored: {error}");
     }
