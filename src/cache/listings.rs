@@ -71,10 +71,14 @@ impl Listings {
         table.directories.get(directory).map_or(Known::Unknown, |found| found.get(name, age_max, now))
     }
 
-    /// The whole directory, if it was listed within `age_max`.
+    /// The whole directory, if it was listed within `age_max`; with [`Duration::MAX`] whatever is known of it.
     pub fn get_snapshot(&self, directory: &RemotePath, age_max: Duration, now: Instant) -> Option<Arc<Snapshot>> {
         let mut table = self.table.lock();
-        let snapshot = table.directories.get(directory)?.snapshot.clone()?;
+        let found = table.directories.get(directory)?;
+        let snapshot = found.snapshot.clone()?;
+        if !found.is_sure() && age_max != Duration::MAX {
+            return None;
+        }
         (now.saturating_duration_since(snapshot.listed_at()) <= age_max).then_some(snapshot)
     }
 
@@ -139,18 +143,18 @@ impl Listings {
         });
     }
 
-    /// The server has the name too now; what it lists holds again.
+    /// The name is no longer of this side alone; what the server lists holds again.
     pub fn unpin(&self, directory: &RemotePath, name: &Name) {
         self.change(directory, |found| {
             found.pinned.remove(name);
         });
     }
 
-    /// What was known of one name is no longer believed.
-    pub fn distrust(&self, directory: &RemotePath, name: &Name) {
+    /// What was known of one name, present or absent, is no longer believed: something was tried and its result got lost.
+    pub fn distrust(&self, directory: &RemotePath, name: &Name, now: Instant) {
         let mut table = self.table.lock();
         if let Some(found) = table.directories.get_mut(directory) {
-            found.distrust(name);
+            found.distrust(name, now);
         }
     }
 

@@ -172,7 +172,7 @@ impl Filesystem {
                 return Err(FilesystemError::NotFound);
             }
             Err(error) => {
-                self.listings.distrust(&directory, &name);
+                self.listings.distrust(&directory, &name, self.clock.instant());
                 return Err(error.into());
             }
         }
@@ -220,7 +220,7 @@ impl Filesystem {
             Err(error) => {
                 // What is in it is not what we believe, or it may be gone after all.
                 self.listings.forget_tree(&path);
-                self.listings.distrust(&directory, &name);
+                self.listings.distrust(&directory, &name, self.clock.instant());
                 return Err(error.into());
             }
         }

@@ -207,10 +207,11 @@ impl Filesystem {
         let Some((directory, name)) = place else { return };
         tracing::error!(path = %directory.join(&name), %error, "what was written to this file could not be uploaded and is lost");
         if was_new {
-            self.listings.remove(&directory, &name, self.clock.instant());
+            // Something of it may have been left on the server; the next question tells.
+            self.listings.unpin(&directory, &name);
             self.supersede(ino);
         }
-        self.listings.distrust(&directory, &name);
+        self.listings.distrust(&directory, &name, self.clock.instant());
     }
 
     /// Takes a file's handle away, and with the last of them what was known of the content.

@@ -96,7 +96,7 @@ impl Filesystem {
         }
         if matches!(error, RemoteError::Changed | RemoteError::NotFound) {
             if let Some((directory, name)) = self.place(reading.ino) {
-                self.listings.distrust(&directory, &name);
+                self.listings.distrust(&directory, &name, self.clock.instant());
             }
             // The open file is not there any more, however the server put it.
             return done(Err(FilesystemError::Stale));

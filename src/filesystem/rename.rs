@@ -118,7 +118,7 @@ impl Filesystem {
         }
         // Whether it happened is not known after a lost connection: nothing here is believed until the server is asked.
         for end in [from, to] {
-            self.listings.distrust(&end.directory, &end.name);
+            self.listings.distrust(&end.directory, &end.name, self.clock.instant());
             self.listings.forget_tree(&end.path());
         }
         if error == RemoteError::NotFound {

@@ -9,7 +9,7 @@ mod names;
 
 use super::*;
 use crate::remote::RemoteError;
-use crate::remote::memory::{MemoryRemote, Operation};
+use crate::remote::memory::{MemoryRemote, Operation, When};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Answers about single names that are kept beside a snapshot; when there are more, all go.
 const ANSWERS_MAX: usize = 10_000;
 
+/// Names that may be unsure; when there are more, the whole directory is.
+const UNSURE_MAX: usize = 1000;
+
 /// What was said of one name when the directory was not listed, or its listing proves no absence.
 struct Answer {
     record: Option<Arc<Record>>,
@@ -28,6 +31,8 @@ pub(super) struct Directory {
     answers: HashMap<Name, Answer>,
     /// What exists on this side alone.
     pub(super) pinned: HashMap<Name, Entry>,
+    /// Names of which nothing is known since then: something was tried, and its result got lost.
+    unsure: HashMap<Name, Instant>,
     /// How often this mount has changed something here.
     pub(super) changes: u64,
     /// Single names asked about since the last listing.
@@ -43,6 +48,7 @@ impl Directory {
             snapshot: None,
             answers: HashMap::new(),
             pinned: HashMap::new(),
+            unsure: HashMap::new(),
             changes: 0,
             questions: 0,
             listing: Flights::default(),
@@ -67,6 +73,9 @@ impl Directory {
         {
             return Known::Present(Arc::clone(record));
         }
+        if self.unsure.contains_key(name) {
+            return Known::Unknown;
+        }
         if let Some(answer) = self.answers.get(name).filter(|answer| young(answer.at)) {
             return answer.record.clone().map_or(Known::Absent(answer.at), Known::Present);
         }
@@ -76,6 +85,11 @@ impl Directory {
             None if snapshot.is_complete() && young(snapshot.listed_at()) => Known::Absent(snapshot.listed_at()),
             _ => Known::Unknown,
         }
+    }
+
+    /// Whether the last listing still holds as a whole.
+    pub(super) fn is_sure(&self) -> bool {
+        self.unsure.is_empty()
     }
 
     fn record(&self, name: &Name) -> Option<&Arc<Record>> {
@@ -102,6 +116,7 @@ impl Directory {
     /// Takes in what is known of a name now.
     pub(super) fn apply(&mut self, name: &Name, entry: Option<Entry>, now: Instant) {
         self.listing.changed(name, entry.as_ref());
+        self.unsure.remove(name);
         match entry {
             Some(entry) => {
                 let record = Record::new(entry, now);
@@ -130,17 +145,17 @@ impl Directory {
         self.answers.insert(name.clone(), Answer { record, at });
     }
 
-    pub(super) fn distrust(&mut self, name: &Name) {
+    pub(super) fn distrust(&mut self, name: &Name, now: Instant) {
         if self.pinned.contains_key(name) {
             return;
         }
         self.changes += 1;
         self.answers.remove(name);
-        if let Some(snapshot) = &mut self.snapshot {
-            // A name that is taken out of a complete snapshot would be proved absent by it; so its age goes instead.
-            let long_ago = snapshot.listed_at();
-            let long_ago = long_ago.checked_sub(Duration::from_secs(86_400)).unwrap_or(long_ago);
-            Arc::make_mut(snapshot).update(name, |record| record.confirmed = long_ago);
+        self.unsure.insert(name.clone(), now);
+        if self.unsure.len() > UNSURE_MAX {
+            self.snapshot = None;
+            self.answers.retain(|name, _| self.pinned.contains_key(name));
+            self.unsure.clear();
         }
     }
 
@@ -186,6 +201,8 @@ impl Directory {
             }
         }
         self.answers.clear();
+        // What got lost while the listing was on its way, it may not know.
+        self.unsure.retain(|_, since| *since > begun);
         self.questions = 0;
         self.snapshot = Some(Arc::new(snapshot));
         let mut local = self.listing.take_changes();

@@ -1,1 +1,257 @@
-//! To come: see the files beside this one.
+//! What other clients change, and when it is seen here.
+
+use super::*;
+use std::thread;
+
+#[test]
+fn open_sees_what_another_client_stored_before() {
+    let mount = Mount::new(|remote| remote.put("/f", "old"));
+    assert_eq!(mount.cat("f"), "old");
+    mount.advance(2);
+    mount.remote.put("/f", "newer");
+    assert_eq!(mount.cat("f"), "newer");
+}
+
+#[test]
+fn pages_are_kept_for_the_same_version_only() {
+    let mount = Mount::new(|remote| remote.put("/f", "old"));
+    let ino = mount.ino("f");
+    let open = || {
+        let opened = mount.filesystem.open(Access::Server, ino, READ).unwrap();
+        mount.read(opened.handle);
+        mount.close(opened.handle);
+        opened
+    };
+    assert!(!open().keep_cache, "nothing is known of the pages yet");
+    mount.advance(5);
+    assert!(open().keep_cache);
+    mount.advance(5);
+    mount.remote.put("/f", "newer");
+    let opened = open();
+    assert!(!opened.keep_cache && opened.attributes_changed);
+    mount.set("f", set_time(7)).unwrap();
+    assert!(open().keep_cache, "another time by our own doing is no other content");
+}
+
+#[test]
+fn pages_of_what_was_written_here_are_kept() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "x");
+    mount.close(handle);
+    let opened = mount.filesystem.open(Access::Server, mount.ino("f"), READ).unwrap();
+    assert!(opened.keep_cache);
+    mount.close(opened.handle);
+}
+
+#[test]
+fn changed_file_gets_another_inode_while_the_old_one_is_open() {
+    let mount = Mount::new(|remote| remote.put("/f", "old content"));
+    let old = mount.ino("f");
+    let handle = mount.filesystem.open(Access::Server, old, READ).unwrap().handle;
+    assert_eq!(mount.try_read(handle, 0, 3).unwrap(), b"old");
+    mount.advance(2);
+    mount.remote.put("/f", "new");
+    assert_eq!(mount.filesystem.open(Access::Server, old, READ), Err(FilesystemError::Stale));
+    assert_ne!(mount.ino("f"), old);
+    assert_eq!(mount.cat("f"), "new");
+    // Cached or refused, but never the new bytes through the old handle.
+    match mount.try_read(handle, 0, 100) {
+        Ok(bytes) => assert_eq!(bytes, b"old content"),
+        Err(error) => assert_eq!(error, FilesystemError::Stale),
+    }
+    mount.close(handle);
+}
+
+#[test]
+fn old_handle_never_reads_bytes_of_a_version_of_equal_size() {
+    let old = "o".repeat(1 << 20);
+    let new = "n".repeat(1 << 20);
+    let mount = Mount::new(|remote| remote.put("/f", &old));
+    let handle = mount.open("f", READ);
+    mount.advance(2);
+    mount.remote.put("/f", &new);
+    assert_eq!(mount.cat_first("f"), b'n');
+    match mount.try_read(handle, 0, 1 << 20) {
+        Ok(bytes) => assert!(bytes.iter().all(|byte| *byte == b'o')),
+        Err(error) => assert_eq!(error, FilesystemError::Stale),
+    }
+    mount.close(handle);
+}
+
+impl Mount {
+    fn cat_first(&self, path: &str) -> u8 {
+        let ino = self.ino(path);
+        let opened = match self.filesystem.open(Access::Server, ino, READ) {
+            Err(FilesystemError::Stale) => self.filesystem.open(Access::Server, self.ino(path), READ),
+            other => other,
+        };
+        let handle = opened.unwrap().handle;
+        let byte = self.try_read(handle, 0, 1).unwrap()[0];
+        self.close(handle);
+        byte
+    }
+}
+
+#[test]
+fn file_removed_by_another_client_is_absent_once_the_listing_is_too_old() {
+    let mount = Mount::new(|remote| remote.put("/f", "x"));
+    let ino = mount.ino("f");
+    mount.remote.delete("/f");
+    assert!(mount.find("f").is_some(), "a listing may be as old as the option says");
+    mount.advance(2);
+    assert_eq!(mount.filesystem.open(Access::Server, ino, READ), Err(FilesystemError::NotFound));
+    assert_eq!(mount.find("f"), None);
+    assert_eq!(mount.names(ROOT), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_written_to_a_file_that_another_client_removed_is_not_claimed_to_be_kept() {
+    let mount = Mount::new(|remote| remote.put("/f", "x"));
+    let handle = mount.open("f", WRITE);
+    mount.remote.delete("/f");
+    mount.advance(31);
+    assert_eq!(mount.find("f"), None);
+    mount.write(handle, 0, "lost");
+    assert_eq!(mount.flush(handle), Err(FilesystemError::Stale));
+    mount.release(handle);
+}
+
+#[test]
+fn many_opens_in_one_directory_cost_a_listing_and_not_a_question_each() {
+    let mount = Mount::new(|remote| {
+        for number in 0..50 {
+            remote.put(&format!("/f{number}"), "x");
+        }
+    });
+    let inos: Vec<_> = (0..50).map(|number| mount.ino(&format!("f{number}"))).collect();
+    mount.advance(2);
+    let calls = mount.remote.calls_in_all();
+    for ino in inos {
+        let handle = mount.filesystem.open(Access::Server, ino, READ).unwrap().handle;
+        mount.release(handle);
+    }
+    assert!(mount.remote.calls_in_all() - calls <= 3);
+}
+
+#[test]
+fn listing_in_flight_is_joined_by_all_who_need_it() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/d");
+        remote.put("/d/f", "x");
+    });
+    let d = mount.ino("d");
+    let calls = mount.remote.calls(Operation::List);
+    mount.remote.hold(Operation::List);
+    thread::scope(|scope| {
+        let lookups: Vec<_> = (0..4).map(|_| scope.spawn(|| mount.find_in(d, "f").is_some())).collect();
+        assert!(mount.remote.wait_held(Operation::List, 1));
+        mount.remote.let_go(Operation::List);
+        assert!(lookups.into_iter().all(|lookup| lookup.join().unwrap()));
+    });
+    assert_eq!(mount.remote.calls(Operation::List), calls + 1);
+}
+
+#[test]
+fn memory_is_answered_while_a_listing_is_in_flight() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/d");
+        remote.put("/f", "x");
+    });
+    let d = mount.ino("d");
+    mount.remote.hold(Operation::List);
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| mount.names(d));
+        assert!(mount.remote.wait_held(Operation::List, 1));
+        let found = mount.filesystem.lookup(Access::MemoryOnly, ROOT, b"f");
+        let waits = mount.filesystem.lookup(Access::MemoryOnly, d, b"x");
+        mount.remote.let_go(Operation::List);
+        assert!(matches!(found, Ok(LookupResult::Found(_))));
+        assert_eq!(waits, Err(FilesystemError::WouldWait));
+        assert_eq!(listing.join().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn listing_begun_before_a_local_change_does_not_undo_it() {
+    let mount = Mount::new(|remote| {
+        remote.put("/gone", "x");
+        remote.put("/kept", "x");
+    });
+    mount.advance(31);
+    mount.remote.hold(Operation::List);
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| mount.names(ROOT));
+        assert!(mount.remote.wait_held(Operation::List, 1));
+        // The listing has been taken on the server, and is on its way.
+        mount.filesystem.make_directory(Access::Server, ROOT, b"made", 0o755).unwrap();
+        mount.remote.let_go(Operation::List);
+        listing.join().unwrap();
+    });
+    let mut names = mount.names(ROOT);
+    names.sort();
+    assert_eq!(names, ["gone", "kept", "made"]);
+}
+
+#[test]
+fn removal_during_a_listing_is_not_undone_by_it() {
+    let mount = Mount::new(|remote| remote.put("/gone", "x"));
+    let ino = mount.ino("gone");
+    mount.advance(20);
+    assert!(mount.filesystem.attributes(Access::Server, ino, None).is_ok());
+    mount.remote.hold(Operation::List);
+    let filesystem = &mount.filesystem;
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| filesystem.list(Access::Server, &RemotePath::root()).map(|_| ()));
+        assert!(mount.remote.wait_held(Operation::List, 1));
+        mount.unlink("gone").unwrap();
+        mount.remote.let_go(Operation::List);
+        listing.join().unwrap().unwrap();
+    });
+    assert_eq!(mount.find("gone"), None);
+}
+
+#[test]
+fn cut_listing_proves_no_absence() {
+    let mount = Mount::new(|remote| {
+        for name in ["a", "b", "c", "d"] {
+            remote.put(&format!("/{name}"), name);
+        }
+        remote.behave(|behaviour| behaviour.listing_entries_max = Some(2));
+    });
+    assert_eq!(mount.cat("d"), "d");
+    assert_eq!(mount.find("nothing"), None);
+    assert!(mount.remote.calls(Operation::Stat) >= 2);
+}
+
+#[test]
+fn new_file_is_shown_in_a_listing_that_does_not_know_it() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.advance(60);
+    assert_eq!(mount.names(ROOT), ["f"]);
+    assert!(mount.find("f").is_some());
+    mount.close(handle);
+    mount.advance(60);
+    assert_eq!(mount.names(ROOT), ["f"]);
+}
+
+#[test]
+fn write_waits_for_the_end_of_an_upload_and_is_uploaded_after_it() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "one");
+    mount.remote.hold(Operation::Finish);
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| mount.flush(handle));
+        assert!(mount.remote.wait_held(Operation::Finish, 1));
+        assert_eq!(mount.filesystem.write(Access::MemoryOnly, handle, 0, b"two"), Err(FilesystemError::WouldWait));
+        assert_eq!(mount.read(handle), "one");
+        let write = scope.spawn(|| mount.filesystem.write(Access::Server, handle, 0, b"two"));
+        mount.remote.let_go(Operation::Finish);
+        flush.join().unwrap().unwrap();
+        assert_eq!(write.join().unwrap(), Ok(3));
+    });
+    mount.close(handle);
+    assert_eq!(mount.remote.content("/f").unwrap(), b"two");
+}
