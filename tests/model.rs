@@ -4,6 +4,8 @@
 //! content of every file, and what every open handle reads. At the end all is closed, and the server must
 //! hold what the model holds. A failing case is printed with its seed, shrunk to the fewest steps.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
+
 use ftpfs::filesystem::{
     Access, Attributes, Filesystem, FilesystemError, FilesystemOptions, FilesystemResult, HandleId, InodeNumber,
     LookupResult, OpenFlags, SetAttributes,

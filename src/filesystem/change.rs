@@ -97,7 +97,7 @@ impl Filesystem {
                     return Ok(());
                 }
                 Err(RemoteError::Unsupported { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.not_changed(ino, error)),
             }
         }
         tracing::debug!(%path, "the server cannot set permissions; shown for this mount only");
@@ -124,8 +124,10 @@ impl Filesystem {
             }
             Err(RemoteError::Unsupported { .. }) => {}
             // Servers refuse directories in as many ways as there are servers; none of them is worth failing `cp -a` for.
-            Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => return Err(error.into()),
-            Err(error) if !is_directory => return Err(error.into()),
+            Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => {
+                return Err(self.not_changed(ino, error));
+            }
+            Err(error) if !is_directory => return Err(self.not_changed(ino, error)),
             Err(_) => {}
         }
         tracing::debug!(%path, "the server cannot set this time; shown for this mount only");
@@ -141,6 +143,14 @@ impl Filesystem {
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
         let entry = self.entry(access, &directory, &name, self.options.dir_timeout)?;
         Ok((directory.join(&name), entry.ok_or(FilesystemError::NotFound)?))
+    }
+
+    /// An attribute could not be changed, or its answer got lost.
+    fn not_changed(&self, ino: InodeNumber, error: RemoteError) -> FilesystemError {
+        match self.place(ino) {
+            Some((directory, name)) => self.unsure_of(&directory, &name, error),
+            None => error.into(),
+        }
     }
 
     /// The server has changed an attribute; the content, and so the kernel's pages, are the same.

@@ -85,6 +85,10 @@ impl Inodes {
         self.names.get(&(parent, name.clone())).copied()
     }
 
+    pub(super) fn has_children(&self, ino: InodeNumber) -> bool {
+        self.inodes.get(&ino).is_some_and(|inode| inode.children > 0)
+    }
+
     /// Every inode that lies below `tree`, itself included.
     pub(super) fn within(&self, tree: InodeNumber) -> Vec<InodeNumber> {
         let is_within = |mut ino: InodeNumber| {

@@ -17,7 +17,8 @@ impl Filesystem {
         let (directory, name) = self.new_place(access, parent, name)?;
         let path = directory.join(&name);
         let remote = self.server.ask(access)?;
-        let stored = remote.open_write(&path, WriteMode::Create)?.finish()?;
+        let stored = remote.open_write(&path, WriteMode::Create).and_then(|stream| stream.finish());
+        let stored = stored.map_err(|error| self.unsure_of(&directory, &name, error))?;
         let modified = stored.modified.or_else(|| self.time_until_listed());
         let entry = Entry { size: Some(0), modified, ..Entry::new(name, EntryKind::File) };
         self.made(access, parent, &directory, entry, mode)
@@ -41,7 +42,8 @@ impl Filesystem {
             return Err(FilesystemError::Exists);
         }
         let path = directory.join(&name);
-        self.server.ask(access)?.make_directory(&path)?;
+        let made = self.server.ask(access)?.make_directory(&path);
+        made.map_err(|error| self.unsure_of(&directory, &name, error))?;
         // What was just made is empty: that needs no question.
         self.listings.forget_tree(&path);
         if let Flight::Lead(lead) = self.listings.begin_listing(&path, self.clock.instant()) {
@@ -69,7 +71,7 @@ impl Filesystem {
             Err(RemoteError::Unsupported { .. }) => {
                 return Err(FilesystemError::NotPermitted { what: "symbolic links on this server" });
             }
-            other => other?,
+            other => other.map_err(|error| self.unsure_of(&directory, &name, error))?,
         }
         let modified = Some(Timestamp { precision: Precision::Minute, ..self.now() });
         let link_target = Some(target.into());
@@ -171,13 +173,16 @@ impl Filesystem {
                 self.unlink_absent(parent, &name);
                 return Err(FilesystemError::NotFound);
             }
-            Err(error) => {
-                self.listings.distrust(&directory, &name, self.clock.instant());
-                return Err(error.into());
-            }
+            Err(error) => return Err(self.unsure_of(&directory, &name, error)),
         }
         self.removed(&directory, &name, ino);
         Ok(())
+    }
+
+    /// What was tried with a name failed, and may have been done all the same: the next question goes to the server.
+    pub(super) fn unsure_of(&self, directory: &RemotePath, name: &Name, error: RemoteError) -> FilesystemError {
+        self.listings.distrust(directory, name, self.clock.instant());
+        error.into()
     }
 
     /// Whether nothing of a file can be on the server.
@@ -220,8 +225,7 @@ impl Filesystem {
             Err(error) => {
                 // What is in it is not what we believe, or it may be gone after all.
                 self.listings.forget_tree(&path);
-                self.listings.distrust(&directory, &name, self.clock.instant());
-                return Err(error.into());
+                return Err(self.unsure_of(&directory, &name, error));
             }
         }
         self.listings.forget_tree(&path);
@@ -232,10 +236,11 @@ impl Filesystem {
     /// Whether a directory holds files that are not on the server yet.
     pub(super) fn has_local_files(&self, directory: InodeNumber) -> bool {
         let state = self.state.lock();
-        state.inodes.all().any(|(_, inode)| {
-            inode.place.as_ref().is_some_and(|(parent, _)| *parent == directory)
-                && inode.content.as_ref().is_some_and(|content| content.lock().version.is_none())
-        })
+        state.inodes.has_children(directory)
+            && state.inodes.all().any(|(_, inode)| {
+                inode.place.as_ref().is_some_and(|(parent, _)| *parent == directory)
+                    && inode.content.as_ref().is_some_and(|content| content.lock().version.is_none())
+            })
     }
 }
 

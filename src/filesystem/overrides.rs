@@ -68,10 +68,16 @@ impl Overrides {
         self.table.lock().pop(path);
     }
 
-    /// Moves what is known of a file or tree.
-    pub(super) fn rename(&self, from: &RemotePath, to: &RemotePath) {
+    /// Moves what is known of a file or, looking at all there is, of a tree.
+    pub(super) fn rename(&self, from: &RemotePath, to: &RemotePath, is_tree: bool) {
         let mut table = self.table.lock();
         table.pop(to);
+        if !is_tree {
+            if let Some(found) = table.pop(from) {
+                table.put(to.clone(), found);
+            }
+            return;
+        }
         let moved: Vec<(RemotePath, RemotePath)> = table
             .iter()
             .filter_map(|(path, _)| {

@@ -90,7 +90,10 @@ impl Filesystem {
     fn claim_ends(&self, access: Access, from: &End, to: &End) -> FilesystemResult<Vec<(InodeNumber, Claim)>> {
         let mut contents: Vec<_> = {
             let state = self.state.lock();
-            let moved = from.ino.map_or_else(Vec::new, |ino| state.inodes.within(ino));
+            let moved = match from.ino {
+                Some(ino) if from.is_directory() => state.inodes.within(ino),
+                other => other.into_iter().collect(),
+            };
             let all = moved.into_iter().chain(to.ino);
             all.filter_map(|ino| Some((ino, state.inodes.get(ino)?.content.clone()?))).collect()
         };
@@ -144,8 +147,10 @@ impl Filesystem {
             self.detach(replaced, Detached::Removed);
             self.server.forget(FileId(replaced.0));
         }
-        self.overrides.rename(&from.path(), &to.path());
+        self.overrides.rename(&from.path(), &to.path(), from.is_directory());
         self.listings.remove(&from.directory, &from.name, now);
+        // What was there may have been on this side alone, and so be pinned.
+        self.listings.remove(&to.directory, &to.name, now);
         self.listings.insert(&to.directory, entry, now);
         let mut state = self.state.lock();
         if let Some(ino) = from.ino {

@@ -193,3 +193,12 @@ fn end_of_the_mount_uploads_what_is_dirty_and_names_what_fails() {
     assert_eq!(mount.filesystem.flush_all(), []);
     assert_eq!(mount.remote.paths(), ["/bad", "/good"]);
 }
+
+#[test]
+fn directory_made_without_an_answer_is_found_when_it_is_there() {
+    let mount = Mount::new(|_| {});
+    mount.remote.fail(Operation::MakeDirectory, 0, lost(), When::After);
+    assert!(mount.filesystem.make_directory(Access::Server, ROOT, b"d", 0o755).is_err());
+    assert!(mount.find("d").is_some());
+    assert_eq!(mount.names(ROOT), ["d"]);
+}

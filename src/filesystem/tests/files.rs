@@ -289,3 +289,15 @@ fn everything_is_forgotten_when_the_kernel_has_let_go() {
     assert_eq!(mount.remote.content("/d/f").unwrap(), b"xbc");
     assert_eq!(mount.filesystem.known_counts(), (1, 0));
 }
+
+#[test]
+fn renamed_file_is_what_is_seen_where_a_file_not_yet_uploaded_was() {
+    let mount = Mount::new(|remote| remote.put("/a", "content"));
+    let handle = mount.create("b");
+    mount.rename("a", "b").unwrap();
+    assert_eq!(mount.find("b").unwrap().size, 7);
+    assert_eq!(mount.read(handle), "");
+    mount.close(handle);
+    assert_eq!(mount.remote.paths(), ["/b"]);
+    assert_eq!(mount.remote.content("/b").unwrap(), b"content");
+}
