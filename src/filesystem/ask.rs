@@ -4,8 +4,8 @@
 //! listed; a name that is known but too old is asked for alone, and the second such name lists the directory again.
 
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
-use crate::cache::listings::{Flight, Known, Snapshot, needs_exact_time};
-use crate::protocol::{Entry, Name, RemotePath};
+use crate::cache::listings::{Flight, Known, Record, Snapshot, needs_exact_time};
+use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath};
 use crate::remote::RemoteError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,41 +24,29 @@ impl Filesystem {
         name: &Name,
         age_max: Duration,
     ) -> FilesystemResult<Option<Entry>> {
-        match self.listings.get(directory, name, age_max, self.clock.instant()) {
+        let asked = match self.listings.get(directory, name, age_max, self.clock.instant()) {
             Known::Absent(_) => return Ok(None),
             Known::Present(record) if !self.wants_exact_time(&record) => return Ok(Some(record.entry.clone())),
-            Known::Present(_) => {}
-            Known::Unknown => {
-                self.server.ask(access)?;
-                let found = self.ask_entry(access, directory, name)?;
-                if found.is_none() {
-                    return Ok(None);
-                }
-                if let Some(entry) = found.as_ref().filter(|entry| {
-                    entry.modified.is_some_and(|time| time.precision >= crate::protocol::Precision::Second)
-                }) {
-                    return Ok(Some(entry.clone()));
-                }
-                self.fetch_times(access, directory, name)?;
-                let known = self.listings.get(directory, name, Duration::MAX, self.clock.instant());
-                return Ok(match known {
-                    Known::Present(record) => Some(record.entry.clone()),
-                    _ => found,
-                });
-            }
-        }
+            Known::Present(record) => record.entry.clone(),
+            Known::Unknown => match self.ask_entry(access, directory, name)? {
+                None => return Ok(None),
+                Some(entry) if is_exact(&entry) => return Ok(Some(entry)),
+                Some(entry) => entry,
+            },
+        };
         self.fetch_times(access, directory, name)?;
-        match self.listings.get(directory, name, Duration::MAX, self.clock.instant()) {
-            Known::Present(record) => Ok(Some(record.entry.clone())),
-            Known::Absent(_) => Ok(None),
-            Known::Unknown => self.ask_one(access, directory, name),
-        }
+        // However long the questions took: what they brought is the answer.
+        Ok(match self.listings.get(directory, name, Duration::MAX, self.clock.instant()) {
+            Known::Present(record) => Some(record.entry.clone()),
+            Known::Absent(_) => None,
+            Known::Unknown => Some(asked),
+        })
     }
 
     fn ask_entry(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
-        let known = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant());
-        let known_before = known.is_some_and(|snapshot| snapshot.get(name).is_some() || !snapshot.is_complete());
-        if known_before && !self.listings.prefers_listing(directory) {
+        self.server.ask(access)?;
+        let was_listed = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant()).is_some();
+        if was_listed && !self.listings.prefers_listing(directory) {
             return self.ask_one(access, directory, name);
         }
         match self.list(access, directory) {
@@ -134,7 +122,7 @@ impl Filesystem {
     }
 
     /// Whether the time of an entry is to be asked for before it is shown.
-    pub(super) fn wants_exact_time(&self, record: &crate::cache::listings::Record) -> bool {
+    pub(super) fn wants_exact_time(&self, record: &Record) -> bool {
         needs_exact_time(record) && self.server.abilities().exact_times
     }
 
@@ -145,11 +133,15 @@ impl Filesystem {
     pub(super) fn directory_path(&self, ino: InodeNumber) -> FilesystemResult<RemotePath> {
         let state = self.state.lock();
         let inode = state.inodes.get(ino).ok_or(FilesystemError::Stale)?;
-        if inode.kind != crate::protocol::EntryKind::Directory {
+        if inode.kind != EntryKind::Directory {
             return Err(FilesystemError::NotDirectory);
         }
         state.inodes.path(ino).ok_or(FilesystemError::Stale)
     }
+}
+
+fn is_exact(entry: &Entry) -> bool {
+    entry.modified.is_some_and(|time| time.precision >= Precision::Second)
 }
 
 /// Whether a name is one that uploads use until they are complete; those are never shown.

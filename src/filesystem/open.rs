@@ -106,10 +106,10 @@ impl Filesystem {
         let directory = self.directory_path(parent)?;
         let name = parse_new_name(name)?;
         let local = self.local_child(parent, &name);
-        let age_max = if flags.exclusive { self.options.attr_timeout } else { self.options.dir_timeout };
-        let there = match &local {
-            Some((_, entry)) => Some(entry.clone()),
-            None => self.entry(access, &directory, &name, age_max)?,
+        let there = match local {
+            Some((_, entry)) => Some(entry),
+            // As fresh as for an open: what another client made meanwhile is to be opened, not stored over.
+            None => self.entry(access, &directory, &name, self.options.attr_timeout)?,
         };
         match there {
             Some(_) if flags.exclusive => Err(FilesystemError::Exists),

@@ -255,3 +255,63 @@ fn write_waits_for_the_end_of_an_upload_and_is_uploaded_after_it() {
     mount.close(handle);
     assert_eq!(mount.remote.content("/f").unwrap(), b"two");
 }
+
+#[test]
+fn many_threads_on_the_same_few_names_all_come_to_their_end() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/d");
+        remote.put("/d/f", "x");
+    });
+    let (done, ended) = crossbeam_channel::unbounded();
+    let filesystem = &mount.filesystem;
+    thread::scope(|scope| {
+        for seed in 0..6u64 {
+            let done = done.clone();
+            scope.spawn(move || {
+                let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                for _ in 0..300 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    one_of_many(filesystem, random);
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..6 {
+            ended.recv_timeout(Duration::from_secs(60)).expect("no operation waits for ever");
+        }
+    });
+    assert_eq!(mount.filesystem.known_counts().1, 0, "every handle was given back");
+    assert_eq!(mount.filesystem.dirty_count(), 0);
+}
+
+/// Some operation on some of four names; errors are as good as successes here.
+fn one_of_many(filesystem: &Arc<Filesystem>, random: u64) {
+    let names = [&b"a"[..], b"b", b"d", b"c"];
+    let name = names[(random >> 8) as usize % 4];
+    let other = names[(random >> 16) as usize % 4];
+    let server = Access::Server;
+    match random % 6 {
+        0 | 1 => {
+            if let Ok((_, opened)) = filesystem.create(server, ROOT, name, 0o644, BOTH) {
+                let _written = filesystem.write(server, opened.handle, random % 100, b"some bytes");
+                let _flushed = filesystem.flush(server, opened.handle);
+                filesystem.release(server, opened.handle).unwrap();
+            }
+        }
+        2 => drop(filesystem.unlink(server, ROOT, name)),
+        3 => drop(filesystem.rename(server, ROOT, name, ROOT, other, false)),
+        4 => {
+            if let Ok(LookupResult::Found(found)) = filesystem.lookup(server, ROOT, name) {
+                let _set = filesystem.set_attributes(server, found.attributes.ino, None, set_time(random % 1000));
+                filesystem.forget(found.attributes.ino, 1);
+            }
+        }
+        _ => {
+            let handle = filesystem.open_directory(server, ROOT).unwrap();
+            filesystem.read_directory(server, handle, 0, 10, true).unwrap();
+            filesystem.release_directory(handle);
+        }
+    }
+}

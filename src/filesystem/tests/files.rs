@@ -301,3 +301,26 @@ fn renamed_file_is_what_is_seen_where_a_file_not_yet_uploaded_was() {
     assert_eq!(mount.remote.paths(), ["/b"]);
     assert_eq!(mount.remote.content("/b").unwrap(), b"content");
 }
+
+#[test]
+fn create_opens_what_another_client_made_meanwhile_and_keeps_it() {
+    let mount = Mount::new(|_| {});
+    assert_eq!(mount.find("log"), None);
+    mount.remote.put("/log", "theirs\n");
+    mount.advance(2);
+    let flags = OpenFlags { append: true, ..WRITE };
+    let (_, opened) = mount.filesystem.create(Access::Server, ROOT, b"log", 0o644, flags).unwrap();
+    mount.write(opened.handle, 0, "ours\n");
+    mount.close(opened.handle);
+    assert_eq!(mount.remote.content("/log").unwrap(), b"theirs\nours\n");
+}
+
+#[test]
+fn create_makes_what_another_client_removed_meanwhile() {
+    let mount = Mount::new(|remote| remote.put("/f", "x"));
+    assert!(mount.find("f").is_some());
+    mount.remote.delete("/f");
+    mount.advance(2);
+    mount.close(mount.create("f"));
+    assert_eq!(mount.remote.content("/f").unwrap(), b"");
+}
