@@ -166,10 +166,10 @@ pub(super) struct FileArguments {
 #[command(next_help_heading = "Caches")]
 pub(super) struct CacheArguments {
     /// How old a listing may be; changes by others are seen after this time
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_age)]
     pub(super) dir_timeout: Duration,
     /// How old a file's size and time may be when it is opened
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_age)]
     pub(super) attr_timeout: Duration,
     /// Memory for the content of files
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
@@ -243,6 +243,14 @@ pub(super) struct UmountArguments {
 
 /// `90`, `90s`, `1.5s`, `500ms`, `2m`, `1h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    match parse_age(text)? {
+        Duration::ZERO => Err("the time must be more than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// As [`parse_duration`]; 0 is an age too, and means "ask each time".
+fn parse_age(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit {
@@ -254,8 +262,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| String::from("a time is a number with ms, s, m or h"))?;
     let duration = Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())?;
-    if duration.is_zero() || duration > DURATION_MAX {
-        return Err("the time must be more than 0 and at most 24h".into());
+    if duration > DURATION_MAX {
+        return Err("the time must be at most 24h".into());
     }
     Ok(duration)
 }
@@ -313,6 +321,7 @@ mod tests {
         for text in ["", "s", "0", "-1", "25h", "1d", "1e9", "1.2.3", "99999999999999999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+        assert_eq!(parse_age("0s"), Ok(Duration::ZERO));
     }
 
     #[test]
