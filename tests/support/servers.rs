@@ -214,8 +214,10 @@ impl Server {
         command.args(["--pdeathsig", "KILL"]);
         if is_root() {
             // The shell is the namespace's first process and not the server: the kernel forgets whose death is to kill a
-            // process as soon as that changes its user, as servers do.
-            command.args(["unshare", "--mount", "--pid", "--kill-child=KILL", "sh", "-c", "\"$@\" & wait", "sh"]);
+            // process as soon as that changes its user, as servers do. The namespace begins with a copy of every mount, and
+            // a mount lives until its last copy is gone: those of ftpfs must not wait for the server's end.
+            let script = "umount -a -l -t fuse.ftpfs; \"$@\" & wait";
+            command.args(["unshare", "--mount", "--pid", "--kill-child=KILL", "sh", "-c", script, "sh"]);
         }
         command.args(server);
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
