@@ -97,10 +97,11 @@ impl Staging {
     /// The disk's; a disk that cannot reserve is no error, since the write itself will tell.
     pub(super) fn reserve(&self, offset: u64, len: u64) -> FilesystemResult<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        use rustix::io::Errno;
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) | Ok(()) => Ok(()),
-            Err(error) => Err(std::io::Error::from(error).into()),
+        use std::io::ErrorKind;
+        let reserved = fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len).map_err(std::io::Error::from);
+        match reserved {
+            Err(error) if !matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Interrupted) => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
