@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::connection::deadlines::{after, remaining};
 use crate::connection::{DataConnection, DataListener, PendingConnection};
 use crate::protocol::passive::{PassiveAddress, parse_any};
-use crate::protocol::{Command, ReplyClass};
+use crate::protocol::{Command, Reply, ReplyClass};
 
 /// A data connection, or the promise of one.
 #[derive(Debug)]
@@ -51,17 +51,39 @@ impl Opening {
 
 /// Asks the server for a port, or tells it ours, before `command`.
 ///
+/// A CWD that the command needs goes in `directory`, and before all else: libunftp 0.24 lists the directory that was
+/// the current one when the data connection came about.
+///
 /// # Errors
-/// [`PoolError::DataConnection`] where no way works; nothing of the transfer was sent.
-pub(super) fn open(session: &Session, command: &Command, deadline: Instant) -> Result<Opening, PoolError> {
+/// - [`PoolError::Refused`]: the CWD was.
+/// - [`PoolError::DataConnection`] where no way works; nothing of the transfer was sent.
+pub(super) fn open(
+    session: &Session,
+    directory: Option<&Command>,
+    command: &Command,
+    deadline: Instant,
+) -> Result<Opening, PoolError> {
     match &session.options().data_mode {
-        DataMode::Passive { prefer, address } => open_passive(session, command, *prefer, *address, deadline),
-        DataMode::Active { address, ports } => open_active(session, *address, ports.clone(), deadline),
+        DataMode::Passive { prefer, address } => open_passive(session, directory, command, *prefer, *address, deadline),
+        DataMode::Active { address, ports } => {
+            if let Some(directory) = directory {
+                check_entered(directory, session.control().exchange(directory.clone(), deadline)?)?;
+            }
+            open_active(session, *address, ports.clone(), deadline)
+        }
     }
+}
+
+fn check_entered(directory: &Command, reply: Reply) -> Result<(), PoolError> {
+    if reply.class() == ReplyClass::Completion {
+        return Ok(());
+    }
+    Err(PoolError::Refused { verb: directory.verb(), reply })
 }
 
 fn open_passive(
     session: &Session,
+    directory: Option<&Command>,
     command: &Command,
     prefer: PassiveCommand,
     choice: PassiveAddressChoice,
@@ -72,7 +94,7 @@ fn open_passive(
     for (index, (ask, verdict)) in ways.iter().enumerate() {
         let is_last = index + 1 == ways.len();
         let way = Way { ask, verdict, is_last };
-        match way.open(session, command, choice, deadline) {
+        match way.open(session, directory, command, choice, deadline) {
             Ok(opening) => return Ok(opening),
             Err(PoolError::DataConnection { reason, .. }) => reasons.push(reason),
             Err(error) => return Err(error),
@@ -106,17 +128,19 @@ impl Way<'_> {
     fn open(
         &self,
         session: &Session,
+        directory: Option<&Command>,
         command: &Command,
         choice: PassiveAddressChoice,
         deadline: Instant,
     ) -> Result<Opening, PoolError> {
         let verb = self.ask.verb();
-        let mut commands = vec![self.ask.clone()];
-        if session.profile().features().pret() {
-            commands.insert(0, Command::Pret(Box::new(command.clone())));
+        let pret = session.profile().features().pret().then(|| Command::Pret(Box::new(command.clone())));
+        let commands: Vec<Command> = directory.cloned().into_iter().chain(pret).chain([self.ask.clone()]).collect();
+        let mut replies = session.control().exchange_all(&commands, deadline)?;
+        let Some(reply) = replies.pop() else { return Err(no_way(verb, "no reply")) };
+        if let (Some(directory), Some(entered)) = (directory, replies.into_iter().next()) {
+            check_entered(directory, entered)?;
         }
-        let reply = session.control().exchange_all(&commands, deadline)?.pop();
-        let Some(reply) = reply else { return Err(no_way(verb, "no reply")) };
         let address = match parse_any(&reply) {
             Ok(address) => data_address(session, address, choice),
             Err(error) => {

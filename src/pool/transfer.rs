@@ -74,12 +74,13 @@ impl ActiveTransfer {
         direction: Direction,
         deadline: Instant,
     ) -> Result<Self, PoolError> {
-        let mut commands = prelude.to_vec();
+        let (directory, mut commands): (Vec<_>, Vec<_>) =
+            prelude.iter().cloned().partition(|command| matches!(command, Command::Cwd(_)));
         let has_restart = commands.iter().any(|command| matches!(command, Command::Rest(_)));
         if session.has_restart_left_over() && !has_restart {
             commands.push(Command::Rest(0));
         }
-        let opening = opening::open(&session, &command, deadline)?;
+        let opening = opening::open(&session, directory.last(), &command, deadline)?;
         let mut starting = Starting { session, opening: Some(opening), deadline };
         let verb = command.verb();
         let ticket = match direction {

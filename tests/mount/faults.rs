@@ -26,7 +26,7 @@ const SHORT_DEADLINES: [&str; 10] = [
     "5s",
 ];
 /// Nothing is believed for longer than it takes to say it.
-const NO_CACHES: [&str; 4] = ["--dir-timeout", "0s", "--attr-timeout", "0s"];
+const NO_CACHES: [&str; 4] = ["--dir-timeout", "1ms", "--attr-timeout", "1ms"];
 const SILENCE_LIMIT: Duration = Duration::from_secs(25);
 
 pub(crate) fn reads_go_on_when_the_server_is_restarted(kind: ServerKind) {

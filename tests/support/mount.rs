@@ -74,7 +74,9 @@ impl Mount {
         let output = fs::File::create(&log).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_ftpfs"), "-f", "-v", "--password-stdin"]);
-        command.args(options).arg(url).arg(mountpoint.path());
+        // To look into a failure: FTPFS_TESTS_OPTIONS=--trace-protocol.
+        let more = std::env::var("FTPFS_TESTS_OPTIONS").unwrap_or_default();
+        command.args(options).args(more.split_whitespace()).arg(url).arg(mountpoint.path());
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
         command.env("RUST_BACKTRACE", "1");
         let mut process = spawn(command);
