@@ -30,8 +30,9 @@ const NO_CACHES: [&str; 4] = ["--dir-timeout", "1ms", "--attr-timeout", "1ms"];
 const SILENCE_LIMIT: Duration = Duration::from_secs(25);
 
 pub(crate) fn reads_go_on_when_the_server_is_restarted(kind: ServerKind) {
-    let Some((mut server, mount)) = mounted(kind) else { return };
+    let Some(mut server) = Server::start(kind, ServerSettings::default()) else { return };
     put(&server, big_file(), "big");
+    let mount = Mount::start(&server, &[]);
     let mut file = File::open(mount.path().join("big")).unwrap();
     let mut expected = File::open(big_file()).unwrap();
     let (mut bytes, mut true_bytes) = (vec![0; 1 << 20], vec![0; 1 << 20]);

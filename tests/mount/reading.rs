@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::fixtures::{BIG_LEN, TREE_FILES, big_file, mounted, put, tree};
+use crate::fixtures::{BIG_LEN, TREE_FILES, big_file, put, tree};
 use crate::mounted::{Mount, shell};
 use crate::servers::{Server, ServerKind, ServerSettings};
 
@@ -30,8 +30,9 @@ pub(crate) fn tree_of_2000_files_is_listed_and_read_as_it_is(kind: ServerKind) {
 }
 
 pub(crate) fn file_of_300_mib_is_read_and_written_as_it_is(kind: ServerKind) {
-    let Some((server, mount)) = mounted(kind) else { return };
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
     put(&server, big_file(), "big");
+    let mount = Mount::start(&server, &[]);
     let big = mount.path().join("big");
     assert_eq!(big.metadata().unwrap().len(), BIG_LEN);
     mount.shell("cat big | cmp - \"$1\"", &[big_file()]);

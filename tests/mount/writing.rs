@@ -5,17 +5,18 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use crate::fixtures::{mounted, put, sets_modes, sets_times, write_noise};
-use crate::mounted::shell;
-use crate::servers::ServerKind;
+use crate::mounted::{Mount, shell};
+use crate::servers::{Server, ServerKind, ServerSettings};
 
 /// A file's length that is no multiple of a block or a page.
 const LEN: u64 = 999_992;
 
 pub(crate) fn middle_of_a_file_is_overwritten_in_place(kind: ServerKind) {
-    let Some((server, mount)) = mounted(kind) else { return };
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
     let made = tempfile::NamedTempFile::new().unwrap();
     write_noise(made.path(), LEN);
     let stored = put(&server, made.path(), "image");
+    let mount = Mount::start(&server, &[]);
     let mut expected = fs::read(made.path()).unwrap();
     mount.shell("printf 'in the middle' | dd of=image bs=1 seek=500000 conv=notrunc status=none", &[]);
     expected[500_000..500_013].copy_from_slice(b"in the middle");
@@ -104,11 +105,12 @@ pub(crate) fn move_replaces_a_file_and_crosses_directories(kind: ServerKind) {
 }
 
 pub(crate) fn open_file_can_be_removed_and_replaced(kind: ServerKind) {
-    let Some((server, mount)) = mounted(kind) else { return };
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
     let made = tempfile::NamedTempFile::new().unwrap();
     write_noise(made.path(), LEN);
     put(&server, made.path(), "read");
     put(&server, made.path(), "replaced");
+    let mount = Mount::start(&server, &[]);
     mount.shell(
         "exec 3< read 4< replaced 5> written
          head -c 10 <&3 > /dev/null; head -c 10 <&4 > /dev/null
