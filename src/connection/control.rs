@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
-use super::deadlines::{Deadlines, remaining};
+use super::deadlines::{Deadlines, after, remaining};
 use super::error::ConnectionError;
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
-use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
+use crate::protocol::reply::{Reply, ReplyClass, ReplyDecoder, ReplyLimits};
 
 /// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
 /// blocks behind a server that itself blocks on writing replies which nobody reads yet.
@@ -33,6 +33,12 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 << 10;
 
 /// Commands in flight at most, where pipelining is on.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// How long to wait for the first word on a stopped transfer before the marker is sent.
+const FIRST_WORD: Duration = Duration::from_millis(300);
+
+/// A last line of a reply with another code than the first counts as the last when nothing has followed for this long.
+const ODD_LAST_LINE: Duration = Duration::from_secs(1);
 
 /// How a control connection behaves.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +78,10 @@ struct State {
     progress: HashMap<TicketNumber, Progress>,
     next_ticket: u64,
     bytes_in_flight: usize,
+    in_flight_max: usize,
+    /// Replies to a stopped transfer since its marker was queued, and whether one of them was its last.
+    leftovers: usize,
+    has_final_leftover: bool,
     /// Whether somebody reads for all.
     reading: bool,
     last_reply: Instant,
@@ -117,14 +127,16 @@ impl ControlConnection {
         if let Some(idle) = options.keepalive {
             transport.keep_alive(idle).map_err(failed)?;
         }
-        let in_flight_max = if options.pipelining { IN_FLIGHT_MAX } else { 1 };
         let mut state = State {
             decoder: ReplyDecoder::new(ReplyLimits::default()),
-            // One place more, for the marker behind a stopped transfer.
-            pipeline: Pipeline::new(in_flight_max + 1),
+            // Two places more, for a stopped transfer and the marker behind it.
+            pipeline: Pipeline::new(IN_FLIGHT_MAX + 2),
             progress: HashMap::new(),
             next_ticket: 0,
             bytes_in_flight: 0,
+            in_flight_max: if options.pipelining { IN_FLIGHT_MAX } else { 1 },
+            leftovers: 0,
+            has_final_leftover: false,
             reading: false,
             last_reply: Instant::now(),
             failure: None,
@@ -229,29 +241,56 @@ impl ControlConnection {
     /// Brings the connection back in step after the data connection of a transfer was reset: PWD goes behind it as a
     /// marker, and what comes before its 257 belongs to the stopped transfer. All other tickets must be done.
     ///
+    /// The marker goes at once where `at_once` says that this server keeps the order; else it waits for the first word
+    /// on the transfer: pure-ftpd throws away a command that it reads before it has noticed the reset, and pyftpdlib
+    /// and libunftp may answer it first.
+    ///
+    /// Says whether the server has said a last word on the transfer. Where it has not, it may not know of its end:
+    /// pyftpdlib, when the reset overtakes its accept, keeps the file and sends it on the *next* data connection.
+    ///
     /// # Errors
     /// Where the marker does not come by `deadline`; the connection is then closed.
-    pub fn stop_transfer(&self, deadline: Instant) -> Result<(), ConnectionError> {
+    pub fn stop_transfer(&self, at_once: bool, deadline: Instant) -> Result<bool, ConnectionError> {
+        let _writer = self.shared.writer.lock();
+        self.pass_marker(at_once, deadline)
+            .and_then(|has_ended| {
+                // The 257 came and nothing on the transfer before it: that may still be on its way. What comes before a
+                // second marker is it, or there is none.
+                if has_ended { Ok(has_ended) } else { self.pass_marker(true, deadline) }
+            })
+            .inspect_err(|_| self.close())
+    }
+
+    /// Sends a marker behind a stopped transfer and waits for it. Says whether a final reply to the transfer came before it.
+    fn pass_marker(&self, at_once: bool, deadline: Instant) -> Result<bool, ConnectionError> {
         let shared = &self.shared;
-        let _writer = shared.writer.lock();
-        let ticket = {
-            let mut state = shared.state.lock();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            state.pipeline.stop(|_| true);
-            let number = state.enqueue(Expects::Marker, 0, shared.options.deadlines.reply)?;
-            Ticket { shared: Arc::clone(shared), number }
-        };
-        tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
-        shared.write_all(b"PWD\r\n", deadline)?;
-        match ticket.wait(deadline) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.close();
-                Err(error)
+        let mut state = shared.state.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        let patience = shared.options.deadlines.reply;
+        if state.pipeline.is_empty() {
+            // What is still to come of the transfer has to belong to something.
+            let number = state.enqueue(Expects::Transfer, 0, patience)?;
+            state.abandon(number);
+        }
+        state.pipeline.stop(|_| true);
+        let number = state.enqueue(Expects::Marker, 0, patience)?;
+        let ticket = Ticket { shared: Arc::clone(shared), number };
+        (state.leftovers, state.has_final_leftover) = (0, false);
+        if !at_once {
+            let until = deadline.min(after(FIRST_WORD));
+            match shared.wait(&mut state, until, "a stopped transfer", |state| (state.leftovers > 0).then_some(())) {
+                // Silence is a server that says nothing at all on a stopped transfer.
+                Ok(()) | Err(ConnectionError::GivenUp { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
+        drop(state);
+        tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
+        shared.write_all(b"PWD\r\n", deadline)?;
+        ticket.wait(deadline)?;
+        Ok(shared.state.lock().has_final_leftover)
     }
 
     /// Whether a command sent now would find the server, as far as can be told without asking: nothing failed, nothing
@@ -324,7 +363,12 @@ impl ControlConnection {
 
     /// Whether several commands may be in flight.
     pub fn is_pipelining(&self) -> bool {
-        self.shared.options.pipelining
+        self.shared.state.lock().in_flight_max > 1
+    }
+
+    /// Sets whether several commands may be in flight from now on.
+    pub fn set_pipelining(&self, pipelining: bool) {
+        self.shared.state.lock().in_flight_max = if pipelining { IN_FLIGHT_MAX } else { 1 };
     }
 }
 
@@ -368,14 +412,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        let is_over = state.failure.is_some();
-        if let Some(progress) = state.progress.get_mut(&self.number) {
-            progress.abandoned = true;
-            if progress.finished || is_over {
-                state.progress.remove(&self.number);
-            }
-        }
+        self.shared.state.lock().abandon(self.number);
     }
 }
 
@@ -385,8 +422,7 @@ impl State {
     }
 
     fn has_room_for(&self, line_len: usize) -> bool {
-        // The last place is the marker's.
-        self.pipeline.room() > 1 && self.bytes_in_flight + line_len < IN_FLIGHT_BYTES_MAX
+        self.pipeline.len() < self.in_flight_max && self.bytes_in_flight + line_len < IN_FLIGHT_BYTES_MAX
     }
 
     fn enqueue(
@@ -413,6 +449,17 @@ impl State {
         Ok(number)
     }
 
+    /// Nobody waits for the replies any more.
+    fn abandon(&mut self, number: TicketNumber) {
+        let is_over = self.failure.is_some();
+        if let Some(progress) = self.progress.get_mut(&number) {
+            progress.abandoned = true;
+            if progress.finished || is_over {
+                self.progress.remove(&number);
+            }
+        }
+    }
+
     /// Gives a reply to the ticket it belongs to.
     fn dispatch(&mut self, reply: Reply) -> Result<(), ConnectionError> {
         self.last_reply = Instant::now();
@@ -425,7 +472,10 @@ impl State {
                 }
                 self.give(marker, Some(reply), true);
             }
-            Ok(Received::Leftover(_)) => {}
+            Ok(Received::Leftover(reply)) => {
+                self.leftovers += 1;
+                self.has_final_leftover |= reply.class() != ReplyClass::Preliminary;
+            }
             Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
             Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),
         }
@@ -487,13 +537,18 @@ impl Shared {
 
     fn read_for_all(&self, state: &mut MutexGuard<'_, State>, timeout: Duration) {
         let mut buffer = [0_u8; 8192];
+        let timeout = if state.decoder.could_finish() { timeout.min(ODD_LAST_LINE) } else { timeout };
         state.reading = true;
         let result = MutexGuard::unlocked(state, || self.transport.read(&mut buffer, timeout));
         state.reading = false;
         match result {
             Ok(0) => self.fail(state, ConnectionError::Closed { reply: None, sent: true }),
             Ok(len) => self.take(state, buffer.get(..len).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if let (ODD_LAST_LINE, Some(reply)) = (timeout, state.decoder.finish_pending()) {
+                    self.give_out(state, reply);
+                }
+            }
             Err(error) => self.fail(state, ConnectionError::from_io(&error, "reading replies")),
         }
         // Also without a reply: whoever waits may have to read on in our place.
@@ -504,17 +559,23 @@ impl Shared {
     fn take(&self, state: &mut State, bytes: &[u8]) {
         state.decoder.push(bytes);
         loop {
-            let taken = match state.decoder.next() {
+            match state.decoder.next() {
                 Ok(None) => return,
-                Ok(Some(reply)) => {
-                    tracing::debug!(target: "ftpfs::dialogue", connection = self.number, "< {reply}");
-                    state.dispatch(reply)
+                Ok(Some(reply)) => self.give_out(state, reply),
+                Err(error) => {
+                    self.fail(state, ConnectionError::OutOfStep { reason: error.to_string(), sent: true });
                 }
-                Err(error) => Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),
-            };
-            if let Err(error) = taken {
-                return self.fail(state, error);
             }
+            if state.failure.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn give_out(&self, state: &mut State, reply: Reply) {
+        tracing::debug!(target: "ftpfs::dialogue", connection = self.number, "< {reply}");
+        if let Err(error) = state.dispatch(reply) {
+            self.fail(state, error);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::error::PoolError;
 use super::options::{DataMode, PassiveAddressChoice, PassiveCommand};
-use super::profile::VerdictCell;
+use super::profile::{ServerKind, Verdict, VerdictCell};
 use super::session::Session;
 use crate::connection::deadlines::{after, remaining};
 use crate::connection::{DataConnection, DataListener, PendingConnection};
@@ -35,17 +35,17 @@ impl Opening {
             Self::Open(data) => return Ok(data),
             Self::Pending(pending) => pending.wait(deadline).inspect_err(|_| {
                 // It worked before and does not now: find out anew what does.
-                session.profile().epsv.learn(super::profile::Verdict::Unknown);
-                session.profile().pasv.learn(super::profile::Verdict::Unknown);
+                session.profile().epsv.learn(Verdict::Unknown);
+                session.profile().pasv.learn(Verdict::Unknown);
             }),
             Self::Listening(listener) => listener.accept(deadline),
         };
         opened.map_err(|error| PoolError::DataConnection { reason: error.to_string(), sent: true })
     }
 
-    /// Whether the transfer's command may be sent before the connection stands.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Open(_))
+    /// Whether it is coming about without further ado.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending(_))
     }
 }
 
@@ -134,7 +134,9 @@ impl Way<'_> {
         deadline: Instant,
     ) -> Result<Opening, PoolError> {
         let verb = self.ask.verb();
-        let pret = session.profile().features().pret().then(|| Command::Pret(Box::new(command.clone())));
+        // Pure-FTPd lists PRET and does without it.
+        let needs_pret = session.profile().features().pret() && session.profile().kind() != ServerKind::PureFtpd;
+        let pret = needs_pret.then(|| Command::Pret(Box::new(command.clone())));
         let commands: Vec<Command> = directory.cloned().into_iter().chain(pret).chain([self.ask.clone()]).collect();
         let mut replies = session.control().exchange_all(&commands, deadline)?;
         let Some(reply) = replies.pop() else { return Err(no_way(verb, "no reply")) };
@@ -208,7 +210,7 @@ fn open_active(
         return Ok(Opening::Listening(listener));
     }
     // Both refused: that was not about the spelling.
-    eprt.learn(super::profile::Verdict::Unknown);
+    eprt.learn(Verdict::Unknown);
     Err(no_way("PORT", &reply.to_string()))
 }
 

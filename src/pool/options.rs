@@ -108,7 +108,8 @@ impl ServerOptions {
         }
     }
 
-    pub(crate) fn control(&self, pipelining: bool) -> ControlOptions {
-        ControlOptions { deadlines: self.deadlines, pipelining, keepalive: self.keepalive }
+    /// One command at a time, until the session knows better.
+    pub(crate) fn control(&self) -> ControlOptions {
+        ControlOptions { deadlines: self.deadlines, pipelining: false, keepalive: self.keepalive }
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::error::PoolError;
 use super::options::ServerOptions;
-use super::profile::{ServerKind, ServerProfile};
+use super::profile::{ServerKind, ServerProfile, Verdict};
 use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, ControlConnection, resolve};
 use crate::protocol::reply::parse_257;
@@ -21,6 +21,9 @@ use crate::protocol::{Command, Encoding, Features, RemotePath, Reply, ReplyClass
 
 /// Our name, for servers that want one (CLNT).
 const CLIENT_NAME: &str = concat!("ftpfs ", env!("CARGO_PKG_VERSION"));
+
+/// How long the replies of a stopped transfer may take before its session is given up.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A control connection that has logged in.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Session {
         let stream = resolve::connect(&options.host, options.port, after(options.deadlines.connect))
             .map_err(|error| PoolError::Unreachable { reason: error.to_string() })?;
         let pipelining = options.pipelining && !profile.pipelining.is_no();
-        let (control, greeting) = ControlConnection::open(stream, options.control(pipelining))?;
+        let (control, greeting) = ControlConnection::open(stream, options.control())?;
         let session = Self {
             control,
             profile: Arc::clone(profile),
@@ -58,6 +61,7 @@ impl Session {
         }
         profile.set_banner(&greeting);
         session.authenticate()?;
+        session.control.set_pipelining(pipelining && session.keeps_order());
         session.prepare().map_err(|error| session.blame_pipelining(error))?;
         Ok(session)
     }
@@ -81,6 +85,9 @@ impl Session {
     fn prepare(&self) -> Result<(), PoolError> {
         // vsftpd takes 0xFF as it is, and would store two of them.
         self.control.set_encoding(Encoding { double_iac: self.profile.kind() != ServerKind::Vsftpd });
+        if self.options.pipelining && self.profile.pipelining.get() == Verdict::Unknown {
+            self.prove_order()?;
+        }
         let is_known = self.profile.has_features();
         let mut commands = vec![Command::Type(TypeCode::Image), Command::Pwd];
         if is_known {
@@ -103,6 +110,54 @@ impl Session {
             self.control.exchange_all(&self.charset_commands(), self.login_deadline())?;
         }
         Ok(())
+    }
+
+    /// Whether several commands in flight get their replies in order: known of some programs, of others once proved.
+    fn keeps_order(&self) -> bool {
+        match self.profile.kind() {
+            ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd | ServerKind::Pyftpdlib => true,
+            ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => self.profile.pipelining.is_yes(),
+        }
+    }
+
+    /// Finds out whether a server of unknown kind answers in order.
+    ///
+    /// Some answer each command when its work is done (libunftp): a SIZE, for which they ask the disk, after a NOOP that came
+    /// behind it. Two such SIZE could change places, and nobody would see it. The codes of these replies cannot be
+    /// mistaken for each other, so here it is seen.
+    fn prove_order(&self) -> Result<(), PoolError> {
+        if self.keeps_order() {
+            return Ok(());
+        }
+        self.control.set_pipelining(true);
+        let size = || Command::Size(self.profile.login_directory());
+        let commands = [size(), Command::Noop, size(), Command::Pwd, size(), Command::Noop];
+        let replies = self.control.exchange_all(&commands, self.login_deadline())?;
+        let is_in_order = commands.iter().zip(&replies).all(|(command, reply)| match command {
+            Command::Noop => matches!(reply.code().number(), 200 | 250),
+            Command::Pwd => reply.code().number() == 257,
+            // 213, or refused: it is a directory.
+            _ => reply.code().number() == 213 || matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent),
+        });
+        self.profile.pipelining.learn_if(is_in_order);
+        self.control.set_pipelining(is_in_order);
+        if !is_in_order {
+            tracing::info!("the server does not answer in order: one command at a time");
+        }
+        Ok(())
+    }
+
+    /// Brings the session back in step after the data connection of its transfer was reset.
+    pub(super) fn stop_transfer(&self) -> Result<(), PoolError> {
+        // Measured: these two keep the order of the transfer's end and the marker, also if both arrive at once.
+        let at_once = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::ProFtpd);
+        let has_ended = self.control.stop_transfer(at_once, after(STOP_PATIENCE))?;
+        // Pure-FTPd may say nothing on a stopped transfer, and is through with it all the same.
+        if has_ended || self.profile.kind() == ServerKind::PureFtpd {
+            return Ok(());
+        }
+        self.control.close();
+        Err(PoolError::Broken { reason: String::from("the server has not ended the stopped transfer") })
     }
 
     fn charset_commands(&self) -> Vec<Command> {

@@ -19,9 +19,6 @@ use crate::connection::deadlines::{after, remaining};
 use crate::connection::{ConnectionError, DataConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
 
-/// How long the replies of a stopped transfer may take before its session is given up.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
-
 /// When a data connection has failed, how long to wait for the reply that may say why.
 const REASON_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -45,6 +42,8 @@ pub struct ActiveTransfer {
     data: Option<DataConnection>,
     transfer: Transfer,
     completion: Option<Reply>,
+    verb: &'static str,
+    has_moved: bool,
 }
 
 impl Lease {
@@ -110,7 +109,10 @@ impl ActiveTransfer {
                 self.data = None;
                 self.complete().map(|_| 0)
             }
-            Ok(len) => Ok(len),
+            Ok(len) => {
+                self.has_moved();
+                Ok(len)
+            }
             Err(error) => Err(self.broken(&error)),
         }
     }
@@ -124,7 +126,9 @@ impl ActiveTransfer {
         let Some(data) = &mut self.data else {
             return Err(PoolError::Broken { reason: String::from("the transfer is over") });
         };
-        data.write_all(bytes, patience).map_err(|error| self.broken(&error))
+        let result = data.write_all(bytes, patience);
+        self.has_moved();
+        result.map_err(|error| self.broken(&error))
     }
 
     /// Reads to the end what is left, throws it away, and returns the completion reply.
@@ -162,6 +166,15 @@ impl ActiveTransfer {
         self.stop_now()
     }
 
+    /// The restart offset is used up. A transfer that fails before may leave it to the next one, also behind a 150
+    /// (libunftp).
+    fn has_moved(&mut self) {
+        if !self.has_moved {
+            self.has_moved = true;
+            self.session.restart_left_over.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Waits for the final reply, the data being over.
     fn complete(&mut self) -> Result<Reply, PoolError> {
         let patience = self.session.completion_patience();
@@ -173,8 +186,12 @@ impl ActiveTransfer {
             self.next_reply(deadline)?;
         }
         match (self.transfer, &self.completion) {
-            (Transfer::Complete, Some(reply)) => Ok(reply.clone()),
-            (Transfer::Failed(_), Some(reply)) => Err(PoolError::Aborted { reply: reply.clone() }),
+            (Transfer::Complete, Some(reply)) => {
+                let reply = reply.clone();
+                self.has_moved();
+                Ok(reply)
+            }
+            (Transfer::Failed(_), Some(reply)) => Err(self.failed(reply.clone())),
             _ => Err(PoolError::Broken { reason: String::from("the data did not end in order") }),
         }
     }
@@ -215,9 +232,17 @@ impl ActiveTransfer {
             }
         }
         match (self.transfer, &self.completion) {
-            (Transfer::Failed(_), Some(reply)) => PoolError::Aborted { reply: reply.clone() },
+            (Transfer::Failed(_), Some(reply)) => self.failed(reply.clone()),
             _ => PoolError::Broken { reason: error.to_string() },
         }
+    }
+
+    /// Some servers say 150 first and look for the file then: what ends so without a byte is a refusal.
+    fn failed(&self, reply: Reply) -> PoolError {
+        if self.has_moved || reply.class() != ReplyClass::Permanent {
+            return PoolError::Aborted { reply };
+        }
+        PoolError::Refused { verb: self.verb, reply }
     }
 
     fn stop_now(&mut self) -> Result<(), PoolError> {
@@ -227,7 +252,7 @@ impl ActiveTransfer {
         if self.ticket.take().is_none() {
             return Ok(());
         }
-        self.session.control().stop_transfer(after(STOP_PATIENCE)).map_err(PoolError::from)
+        self.session.stop_transfer()
     }
 }
 
@@ -269,7 +294,7 @@ impl Starting {
 
     /// Sends the command only when the server has agreed to all before it.
     fn ask_in_turn(&mut self, commands: &[Command], command: Command) -> Result<Ticket, PoolError> {
-        if let Some(opening @ Opening::Pending(_)) = self.opening.take_if(|opening| !opening.is_open()) {
+        if let Some(opening) = self.opening.take_if(|opening| opening.is_pending()) {
             let data = opening.wait(&self.session, self.deadline).map_err(not_sent)?;
             self.opening = Some(Opening::Open(data));
         }
@@ -306,7 +331,7 @@ impl Starting {
             return Ok(());
         }
         drop(ticket);
-        self.session.control().stop_transfer(after(STOP_PATIENCE)).map_err(PoolError::from)
+        self.session.stop_transfer()
     }
 
     /// Waits for the data connection and the first word of the server on the transfer.
@@ -318,6 +343,8 @@ impl Starting {
             data: None,
             transfer: Transfer::Requested,
             completion: None,
+            verb,
+            has_moved: false,
         };
         match self.opening.take() {
             // The server connects when it has the command, and may refuse that instead.
@@ -334,7 +361,6 @@ impl Starting {
             },
             None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
         }
-        self.session.restart_left_over.store(false, Ordering::Relaxed);
         if direction == Direction::Receive && self.session.profile().kind() == ServerKind::ProFtpd {
             // proftpd holds its 226 until we have closed our side; said now, it costs no round trip at the end. Only there:
             // others gain nothing, and some might take it for the end of all.
