@@ -252,6 +252,10 @@ impl ControlConnection {
     /// Where the marker does not come by `deadline`; the connection is then closed.
     pub fn stop_transfer(&self, at_once: bool, deadline: Instant) -> Result<bool, ConnectionError> {
         let _writer = self.shared.writer.lock();
+        if self.in_flight() == 0 && self.is_open() {
+            // Its last reply came before the reset.
+            return Ok(true);
+        }
         self.pass_marker(at_once, deadline)
             .and_then(|has_ended| {
                 // The 257 came and nothing on the transfer before it: that may still be on its way. What comes before a

@@ -220,13 +220,18 @@ impl ActiveTransfer {
         if let Some(data) = self.data.take() {
             data.reset();
         }
+        if let Some(ticket) = &mut self.ticket {
+            ticket.expect_now(REASON_PATIENCE);
+        }
         let deadline = after(REASON_PATIENCE);
         while !self.transfer.has_final_reply() {
             if let Err(failure) = self.next_reply(deadline) {
                 self.session.control().close();
                 return match failure {
                     // Silence on both connections: what happened first is what counts.
-                    PoolError::TimedOut { .. } => PoolError::Broken { reason: error.to_string() },
+                    PoolError::TimedOut { .. } | PoolError::Connection(ConnectionError::TimedOut { .. }) => {
+                        PoolError::Broken { reason: error.to_string() }
+                    }
                     failure => failure,
                 };
             }
@@ -285,7 +290,9 @@ impl Starting {
             let reply = prelude.wait(self.deadline)?;
             if let Err(error) = self.check_prelude(verb, reply) {
                 // The transfer begins all the same, and not as it was meant.
-                self.abandon(ticket)?;
+                if let Err(failure) = self.abandon(ticket) {
+                    tracing::debug!("the session of a refused transfer is given up: {failure}");
+                }
                 return Err(error);
             }
         }
