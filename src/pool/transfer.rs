@@ -236,9 +236,18 @@ impl ActiveTransfer {
                 };
             }
         }
+        self.keep_restart_in_doubt();
         match (self.transfer, &self.completion) {
             (Transfer::Failed(_), Some(reply)) => self.failed(reply.clone()),
             _ => PoolError::Broken { reason: error.to_string() },
+        }
+    }
+
+    /// A restart offset is used up by a transfer that succeeds: libunftp 0.24 begins the next one there after one that did
+    /// not, whatever it moved. The servers we know by name forget it.
+    fn keep_restart_in_doubt(&self) {
+        if self.session.profile().kind() == ServerKind::Other {
+            self.session.restart_left_over.store(true, Ordering::Relaxed);
         }
     }
 
@@ -257,6 +266,7 @@ impl ActiveTransfer {
         if self.ticket.take().is_none() {
             return Ok(());
         }
+        self.keep_restart_in_doubt();
         self.session.stop_transfer()
     }
 }
