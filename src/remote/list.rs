@@ -176,7 +176,8 @@ impl Server {
             match self.fetch_lines(lease, directory, deadline) {
                 Ok(lines) => {
                     // A LIST that hides names may hide a broken link as well.
-                    complete &= !shows_links.is_no() || (lines.is_whole() && self.profile().list_all.is_yes());
+                    let shows_all = !self.profile().list_all.is_no() || lines.shows_dot_names();
+                    complete &= !shows_links.is_no() || (lines.is_whole() && shows_all);
                     if add_links(&mut facts.parsed.entries, lines.parsed.entries) {
                         shows_links.learn(Verdict::No);
                     } else {

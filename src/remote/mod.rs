@@ -6,6 +6,7 @@
 //! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`], then the methods of [`Remote`].
 
 pub mod error;
+mod file_transfers;
 mod ftp;
 mod known;
 mod list;
@@ -26,6 +27,7 @@ mod symlink;
 mod times;
 
 pub use error::{RemoteError, RemoteResult};
+pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
 
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};

@@ -197,11 +197,11 @@ impl Server {
             .flatten()
             .filter(|name| contains(name.as_bytes(), token.as_bytes()))
             .collect();
-        for name in &made {
-            self.remove_probe(&parent.join(name), deadline);
-        }
-        if made.is_empty() {
-            self.remove_probe(&parent.join(&specimen), deadline);
+        // Under the name that was sent, which leads the server to what it made of it; or else as it is listed.
+        if !self.remove_probe(&parent.join(&specimen), deadline) {
+            for name in made.iter().filter(|name| **name != specimen) {
+                self.remove_probe(&parent.join(name), deadline);
+            }
         }
         listing?;
         Ok(Some(match made.as_slice() {
@@ -217,12 +217,14 @@ impl Server {
         Ok((reply.class() != ReplyClass::Completion).then_some(reply))
     }
 
-    fn remove_probe(&self, path: &RemotePath, deadline: Instant) {
+    /// Whether the probe is gone.
+    fn remove_probe(&self, path: &RemotePath, deadline: Instant) -> bool {
         match self.tell_one(Command::Rmd(path.clone()), deadline) {
-            Ok(reply) if reply.class() == ReplyClass::Completion => {}
+            Ok(reply) if reply.class() == ReplyClass::Completion => return true,
             Ok(reply) => tracing::warn!(%path, %reply, "a directory made to try out a name was left behind"),
             Err(error) => tracing::warn!(%path, %error, "a directory made to try out a name may be left behind"),
         }
+        false
     }
 }
 

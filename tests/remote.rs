@@ -1,0 +1,216 @@
+//! The remote on real servers: the contract that every `Remote` keeps, and what really lies in the server's folder.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use ftpfs::pool::ServerOptions;
+use ftpfs::protocol::{EntryKind, Name, RemotePath, Secret};
+use ftpfs::remote::{FileTransfers as _, FtpRemote, Remote as _, RemoteError, WriteMode};
+use servers::{PASSWORD, Server, ServerKind, ServerSettings, USER};
+
+#[path = "support/contract.rs"]
+mod contract;
+#[path = "support/servers.rs"]
+mod servers;
+
+/// With RUST_LOG=ftpfs=debug in the environment the dialogue is shown.
+fn options(server: &Server) -> ServerOptions {
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+    let mut options = ServerOptions::new("127.0.0.1");
+    options.port = server.port();
+    options.user = USER.as_bytes().into();
+    options.password = Secret::new(PASSWORD);
+    options
+}
+
+/// A server with an empty folder, and a remote that is logged in to it.
+fn start(kind: ServerKind) -> Option<(Server, FtpRemote)> {
+    let server = Server::start(kind, ServerSettings::default())?;
+    let remote = FtpRemote::connect(options(&server)).unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+    Some((server, remote))
+}
+
+fn path(text: impl AsRef<[u8]>) -> RemotePath {
+    RemotePath::parse(text.as_ref()).unwrap()
+}
+
+fn contract_holds(kind: ServerKind) {
+    let Some((_server, remote)) = start(kind) else { return };
+    contract::contract(&remote);
+}
+
+fn contract_holds_on_one_connection(kind: ServerKind) {
+    let settings = ServerSettings { connections_max: Some(1), ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    let mut options = options(&server);
+    options.connections_max = 1;
+    options.operation_timeout = Duration::from_secs(20);
+    contract::contract_on_one_connection(&FtpRemote::connect(options).unwrap());
+}
+
+fn contract_holds_without_pipelining(kind: ServerKind) {
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
+    let mut options = options(&server);
+    options.pipelining = false;
+    contract::contract(&FtpRemote::connect(options).unwrap());
+}
+
+fn symbolic_links_are_shown_as_links_with_their_targets(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    let folder = server.folder();
+    fs::create_dir(folder.join("d")).unwrap();
+    fs::write(folder.join("f"), "12345").unwrap();
+    for (link, target) in [("to file", "f"), ("to directory", "d"), ("broken", "no/where"), (".hidden", "a -> b")] {
+        symlink(target, folder.join(link)).unwrap();
+    }
+    server.give("");
+    let listing = remote.list(&RemotePath::root()).unwrap();
+    assert!(listing.complete);
+    let target = |name: &str| {
+        let entry = listing.entries.iter().find(|entry| entry.name.as_bytes() == name.as_bytes());
+        let entry = entry.unwrap_or_else(|| panic!("{name} is not in {listing:?}"));
+        assert_eq!(entry.kind, EntryKind::Symlink, "{entry:?}");
+        String::from_utf8(entry.link_target.clone().unwrap().into()).unwrap()
+    };
+    assert_eq!(target("to file"), "f");
+    assert_eq!(target("to directory"), "d");
+    assert_eq!(target("broken"), "no/where");
+    assert_eq!(target(".hidden"), "a -> b");
+    assert_eq!(listing.entries.len(), 6);
+    // None of them is ever called absent, whatever the server says to MLST and SIZE.
+    for name in ["to file", "to directory", "broken", ".hidden"] {
+        remote.stat(&path(format!("/{name}"))).unwrap();
+    }
+    // A link is removed, never what it points to.
+    remote.remove_file(&path("/to file")).unwrap();
+    remote.remove_file(&path("/broken")).unwrap();
+    assert_eq!(fs::read(folder.join("f")).unwrap(), b"12345");
+}
+
+fn files_lie_in_the_servers_folder_as_they_were_written(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|place| (place % 253) as u8).collect();
+    remote.make_directory(&path("/a b")).unwrap();
+    remote.store(&path("/a b/c"), &mut bytes.as_slice()).unwrap();
+    assert!(fs::read(server.folder().join("a b/c")).unwrap() == bytes);
+    for name in contract::awkward_names() {
+        let place = server.folder().join(OsStr::from_bytes(&name));
+        match remote.store(&RemotePath::root().join(&Name::new(&name).unwrap()), &mut name.as_slice()) {
+            Ok(_) => assert_eq!(fs::read(&place).unwrap(), name, "{}", name.escape_ascii()),
+            Err(error) => assert!(!place.exists(), "{error}"),
+        }
+    }
+    for entry in fs::read_dir(server.folder()).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(name == "a b" || contract::awkward_names().iter().any(|known| known == name.as_bytes()), "{name:?}");
+    }
+}
+
+fn names_that_lie_in_the_folder_can_be_read(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    for name in contract::awkward_names() {
+        fs::write(server.folder().join(OsStr::from_bytes(&name)), &name).unwrap();
+    }
+    server.give("");
+    let listing = remote.list(&RemotePath::root()).unwrap();
+    for entry in &listing.entries {
+        let bytes = remote.read_range(&RemotePath::root().join(&entry.name), 0, 1000);
+        // A name that the server shows otherwise than it lies there cannot be read under it: an error, never other bytes.
+        assert!(
+            bytes.as_ref().is_ok_and(|bytes| bytes == entry.name.as_bytes()) || kind.changes_names(),
+            "{entry:?} {bytes:?}"
+        );
+    }
+    assert_eq!(listing.entries.len(), contract::awkward_names().len() - if kind.changes_names() { 0 } else { 0 });
+}
+
+trait ChangesNames {
+    /// Whether it shows bytes that are not UTF-8 as something else.
+    fn changes_names(self) -> bool;
+}
+
+impl ChangesNames for ServerKind {
+    fn changes_names(self) -> bool {
+        matches!(self, Self::Pyftpdlib | Self::Embedded)
+    }
+}
+
+fn listing_that_was_cut_short_proves_nothing_absent(kind: ServerKind) {
+    let settings = ServerSettings { listing_max: Some(5), ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    let remote = FtpRemote::connect(options(&server)).unwrap();
+    for number in 0..20 {
+        fs::write(server.folder().join(format!("file{number}")), "1").unwrap();
+    }
+    server.give("");
+    let listing = remote.list(&RemotePath::root()).unwrap();
+    assert!(listing.entries.len() < 20 && !listing.complete, "{}", listing.entries.len());
+    for number in 0..20 {
+        assert_eq!(remote.stat(&path(format!("/file{number}"))).unwrap().size, Some(1));
+    }
+    assert_eq!(remote.stat(&path("/file20")), Err(RemoteError::NotFound));
+}
+
+fn restarted_server_costs_no_operation_its_truth(kind: ServerKind) {
+    let Some((mut server, remote)) = start(kind) else { return };
+    remote.store(&path("/kept"), &mut &b"1"[..]).unwrap();
+    server.restart();
+    assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 1);
+    server.restart();
+    remote.rename(&path("/kept"), &path("/renamed")).unwrap();
+    server.restart();
+    remote.make_directory(&path("/made")).unwrap();
+    server.restart();
+    assert_eq!(remote.stat(&path("/kept")), Err(RemoteError::NotFound));
+    server.restart();
+    remote.remove_file(&path("/renamed")).unwrap();
+    let mut stream = remote.open_write(&path("/half"), WriteMode::Create).unwrap();
+    stream.write_all(b"half").unwrap();
+    server.stop();
+    let error = stream.finish().unwrap_err();
+    assert!(
+        matches!(error, RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. } | RemoteError::Failed { .. }),
+        "{error}"
+    );
+    let error = remote.list(&RemotePath::root()).unwrap_err();
+    assert!(matches!(error, RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. }), "{error}");
+    server.restart();
+    assert!(remote.list(&RemotePath::root()).is_ok());
+}
+
+macro_rules! on {
+    ($($server:ident = $kind:ident: $($fact:ident)*;)*) => {$(
+        mod $server {
+            $(#[test] fn $fact() { super::$fact(super::ServerKind::$kind) })*
+        }
+    )*};
+}
+
+on! {
+    vsftpd = Vsftpd:
+        contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
+        symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
+        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+    proftpd = Proftpd:
+        contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
+        symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
+        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+    pure_ftpd = PureFtpd:
+        contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
+        symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
+        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth
+        listing_that_was_cut_short_proves_nothing_absent;
+    pyftpdlib = Pyftpdlib:
+        contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
+        symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
+        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+    embedded = Embedded:
+        contract_holds contract_holds_without_pipelining
+        symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
+        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+}
