@@ -17,7 +17,8 @@ use crate::connection::ConnectionError;
 use crate::pool::{Pool, PoolError, Repeat, ServerProfile};
 use crate::protocol::command::{Command, CommandError};
 use crate::protocol::reply::{Reply, ReplyClass};
-use crate::protocol::{Name, RemotePath};
+use crate::protocol::timestamp::parse_mdtm_reply;
+use crate::protocol::{Name, RemotePath, Timestamp};
 
 /// How often an order is given, on a new connection each time, while looks prove that it was not obeyed.
 const ORDERS_MAX: usize = 3;
@@ -154,6 +155,18 @@ pub(super) fn parse_number(reply: &Reply) -> Option<u64> {
     }
     let line = reply.lines().last()?;
     std::str::from_utf8(line.trim_ascii()).ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// What the replies to SIZE and MDTM say, asked for in one packet.
+///
+/// # Errors
+/// Both replies have the code 213: where they have changed places, only their form tells.
+pub(super) fn parse_size_and_time(size: &Reply, time: &Reply) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
+    let modified = parse_mdtm_reply(time);
+    if is_done(time) && modified.is_none() {
+        return Err(RemoteError::Protocol { reason: format!("MDTM was answered by {time}") });
+    }
+    Ok((parse_number(size), modified))
 }
 
 /// 16 hexadecimal digits that nobody can guess: the standard library's hashes are keyed from the system's random numbers.

@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{is_not_understood, refused, says_not_there};
-use super::server::{Server, is_done, parse_number};
+use super::server::{Server, is_done, parse_size_and_time};
 use crate::protocol::command::Command;
 use crate::protocol::listing::mlsd::parse_mlst;
 use crate::protocol::reply::Reply;
-use crate::protocol::timestamp::parse_mdtm_reply;
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 
 impl Server {
@@ -102,14 +101,14 @@ impl Server {
         if is_done(entered) {
             return Ok(Ok(Entry::new(name.clone(), EntryKind::Directory)));
         }
-        match parse_number(size) {
-            Some(bytes) => {
+        match parse_size_and_time(size, modified)? {
+            (Some(bytes), modified) => {
                 let mut entry = Entry::new(name.clone(), EntryKind::File);
                 entry.size = Some(bytes);
-                entry.modified = parse_mdtm_reply(modified);
+                entry.modified = modified;
                 Ok(Ok(entry))
             }
-            None => Ok(Err(entered.clone())),
+            (None, _) => Ok(Err(entered.clone())),
         }
     }
 

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
-use super::server::{Server, is_done, parse_number, temporary_path};
+use super::server::{Server, parse_size_and_time, temporary_path};
 use super::{Stored, WriteMode, WriteStream};
 use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::command::Command;
-use crate::protocol::timestamp::parse_mdtm_reply;
 use crate::protocol::{RemotePath, Timestamp};
 
 /// After a lost completion reply the server may still be busy with what it has received: so long it may take until the
@@ -144,10 +143,12 @@ impl Server {
     /// Size and modification time in one packet; the time where the server tells it so.
     fn size_and_time(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
         let replies = self.ask(&[Command::Size(path.clone()), Command::Mdtm(path.clone())], deadline)?;
-        match replies.as_slice() {
-            [size, time] if is_done(size) => Ok((parse_number(size), parse_mdtm_reply(time))),
-            [_, time] => Ok((self.size_of(path, deadline)?, parse_mdtm_reply(time))),
-            _ => Err(RemoteError::Protocol { reason: String::from("two questions have not two answers") }),
+        let [size, time] = replies.as_slice() else {
+            return Err(RemoteError::Protocol { reason: String::from("two questions have not two answers") });
+        };
+        match parse_size_and_time(size, time)? {
+            (None, modified) => Ok((self.size_of(path, deadline)?, modified)),
+            told => Ok(told),
         }
     }
 }
