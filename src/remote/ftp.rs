@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::RemoteResult;
 use super::known::Known;
 use super::server::Server;
-use super::{Abilities, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, store};
+use super::{Abilities, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, read_range, store};
 use crate::pool::{Pool, ServerOptions, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 
@@ -76,7 +76,7 @@ impl Remote for FtpRemote {
     }
 
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
-        self.server.open_read(path, offset, self.server.deadline())
+        read_range::open_read(&self.server, path, offset, self.server.deadline())
     }
 
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {

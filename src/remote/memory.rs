@@ -396,7 +396,7 @@ impl Remote for MemoryRemote {
                 WriteMode::Replace { .. } => Ok(Vec::new()),
             }
         })?;
-        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data }))
+        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data, is_unfinished: true }))
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
@@ -544,6 +544,16 @@ struct MemoryWrite {
     path: RemotePath,
     mode: WriteMode,
     data: Vec<u8>,
+    /// A file that is new and was never finished goes when this is dropped.
+    is_unfinished: bool,
+}
+
+impl Drop for MemoryWrite {
+    fn drop(&mut self) {
+        if self.is_unfinished && self.mode == WriteMode::Create {
+            self.remote.shared.state.lock().items.remove(&self.path);
+        }
+    }
 }
 
 impl WriteStream for MemoryWrite {
@@ -562,7 +572,9 @@ impl WriteStream for MemoryWrite {
     fn finish(mut self: Box<Self>) -> RemoteResult<Stored> {
         let data = std::mem::take(&mut self.data);
         let remote = self.remote.clone();
-        remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, data))
+        let stored = remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, data))?;
+        self.is_unfinished = false;
+        Ok(stored)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A server that takes REST and then begins at byte 0 would hand out wrong bytes that nothing later could tell from
 //! right ones. So REST is believed only after it has been proved once, with the last byte of a file.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::ReadStream;
@@ -12,12 +13,19 @@ use super::server::{Server, parse_number};
 use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
+use crate::protocol::reply::Reply;
 
 /// What is read and thrown away at once, where the server cannot restart.
 const SKIPPED_LEN: usize = 64 << 10;
 
 /// One RETR under way.
 struct FtpReadStream {
+    server: Arc<Server>,
+    path: RemotePath,
+    /// The first byte that was asked for.
+    offset: u64,
+    /// Whether any byte has come; after that a refusal is a failure of the transfer.
+    has_begun: bool,
     /// `None` once its end was proved, or it failed. It stands before the lease, to be stopped before that is given back.
     transfer: Option<ActiveTransfer>,
     lease: Option<Lease>,
@@ -26,46 +34,69 @@ struct FtpReadStream {
     failure: Option<RemoteError>,
 }
 
+/// Starts reading at `offset`. Source: RFC 959 §4.1.3 (RETR), RFC 3659 §5 (REST).
+///
+/// # Errors
+/// As [`super::Remote::open_read`] says.
+pub(super) fn open_read(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    offset: u64,
+    deadline: Instant,
+) -> RemoteResult<Box<dyn ReadStream>> {
+    if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
+        server.prove_restart(path, deadline)?;
+    }
+    let mut stream = FtpReadStream {
+        server: Arc::clone(server),
+        path: path.clone(),
+        offset,
+        has_begun: false,
+        transfer: None,
+        lease: None,
+        to_skip: 0,
+        failure: None,
+    };
+    // Without REST a second time, where the server turns out to refuse it.
+    for _ in 0..2 {
+        // Still unknown after the try: the file was too short, or changed; this time without it.
+        let restart_offset = if server.profile().restart.is_yes() { offset } else { 0 };
+        match server.start_reading(path, restart_offset, deadline) {
+            Ok((lease, transfer)) => {
+                stream.lease = Some(lease);
+                stream.transfer = Some(transfer);
+                stream.to_skip = offset - restart_offset;
+                return Ok(Box::new(stream));
+            }
+            Err(PoolError::Refused { verb: "REST", .. }) => server.profile().restart.learn(Verdict::No),
+            Err(PoolError::Refused { reply, .. }) => {
+                return match server.explain_not_read(path, offset, &reply, deadline) {
+                    Some(error) => Err(error),
+                    None => Ok(Box::new(stream)),
+                };
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RemoteError::Unsupported { what: "reading from an offset" })
+}
+
 impl Server {
-    /// Starts reading at `offset`. Source: RFC 959 §4.1.3 (RETR), RFC 3659 §5 (REST).
-    ///
-    /// # Errors
-    /// As [`super::Remote::open_read`] says.
-    pub(super) fn open_read(
+    /// What it means that RETR was refused. `None`: there is nothing behind the offset, which is no error; 554, 550 and
+    /// others are what servers say to that.
+    fn explain_not_read(
         &self,
         path: &RemotePath,
         offset: u64,
+        reply: &Reply,
         deadline: Instant,
-    ) -> RemoteResult<Box<dyn ReadStream>> {
-        if offset > 0 && self.profile().restart.get() == Verdict::Unknown {
-            self.prove_restart(path, deadline)?;
+    ) -> Option<RemoteError> {
+        let error = self.explain(path, reply, Purpose::File, deadline);
+        let may_be_the_offset = offset > 0 && matches!(error, RemoteError::Refused { .. } | RemoteError::Failed { .. });
+        if may_be_the_offset && self.size_of(path, deadline).is_ok_and(|size| size.is_some_and(|size| size <= offset)) {
+            return None;
         }
-        // Without REST a second time, where the server turns out to refuse it.
-        for _ in 0..2 {
-            // Still unknown after the try: the file was too short, or changed; this time without it.
-            let restart_offset = if self.profile().restart.is_yes() { offset } else { 0 };
-            match self.start_reading(path, restart_offset, deadline) {
-                Ok((lease, transfer)) => {
-                    return Ok(Box::new(FtpReadStream {
-                        transfer: Some(transfer),
-                        lease: Some(lease),
-                        to_skip: offset - restart_offset,
-                        failure: None,
-                    }));
-                }
-                Err(PoolError::Refused { verb: "REST", .. }) => self.profile().restart.learn(Verdict::No),
-                Err(PoolError::Refused { reply, .. }) => {
-                    // 554, 550 and others are what servers say to an offset behind the end: no error, nothing to read.
-                    let may_be_the_offset = restart_offset > 0 && meaning(&reply) == Meaning::Ambiguous;
-                    if may_be_the_offset && self.size_of(path, deadline)?.is_some_and(|size| size <= offset) {
-                        return Ok(Box::new(FtpReadStream { transfer: None, lease: None, to_skip: 0, failure: None }));
-                    }
-                    return Err(self.explain(path, &reply, Purpose::File, deadline));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(RemoteError::Unsupported { what: "reading from an offset" })
+        Some(error)
     }
 
     fn start_reading(
@@ -153,11 +184,24 @@ impl FtpReadStream {
                 self.lease = None;
                 Ok(0)
             }
-            Ok(len) => Ok(len),
+            Ok(len) => {
+                self.has_begun = true;
+                Ok(len)
+            }
             Err(error) => {
                 self.transfer = None;
                 self.lease = None;
-                let error = RemoteError::from(error);
+                let error = match error {
+                    // libunftp says 150 before it has looked for the file.
+                    PoolError::Aborted { reply } if !self.has_begun => {
+                        let deadline = self.server.deadline();
+                        match self.server.explain_not_read(&self.path, self.offset, &reply, deadline) {
+                            Some(error) => error,
+                            None => return Ok(0),
+                        }
+                    }
+                    error => error.into(),
+                };
                 self.failure = Some(error.clone());
                 Err(error)
             }

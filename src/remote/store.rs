@@ -176,7 +176,21 @@ impl FtpWriteStream {
             Err(error) if error.is_worth_another_try() || matches!(error, PoolError::TimedOut { .. }) => {
                 Ok(Some(error))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// What it means that the server gave the transfer up. libunftp says 150 before it has looked where the file goes.
+    fn explain(&self, error: PoolError) -> RemoteError {
+        match error {
+            PoolError::Aborted { reply } => {
+                let path = match &self.plan {
+                    Plan::Replace { target, .. } => target,
+                    Plan::Create | Plan::Append { .. } => &self.path,
+                };
+                self.server.explain(path, &reply, Purpose::Store, self.server.deadline())
+            }
+            error => error.into(),
         }
     }
 
@@ -232,7 +246,7 @@ impl WriteStream for FtpWriteStream {
         if let Err(error) = transfer.write_all(bytes) {
             self.transfer = None;
             self.lease = None;
-            return Err(error.into());
+            return Err(self.explain(error));
         }
         self.sent += bytes.len() as u64;
         Ok(())
