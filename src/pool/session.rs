@@ -83,8 +83,9 @@ impl Session {
 
     /// Sets what every session needs, and learns of the server what is not known yet.
     fn prepare(&self) -> Result<(), PoolError> {
-        // vsftpd takes 0xFF as it is, and would store two of them.
-        self.control.set_encoding(Encoding { double_iac: self.profile.kind() != ServerKind::Vsftpd });
+        // vsftpd and Pure-FTPd take 0xFF as it is, and would store two of them.
+        let takes_bytes_as_they_are = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::PureFtpd);
+        self.control.set_encoding(Encoding { double_iac: !takes_bytes_as_they_are });
         if self.options.pipelining && self.profile.pipelining.get() == Verdict::Unknown {
             self.prove_order()?;
         }

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries};
-use super::server::{Server, is_done};
+use super::server::Server;
 use crate::pool::{Direction, Lease, PoolError, Purpose, Repeat, ServerKind, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
@@ -206,18 +206,6 @@ impl Server {
     }
 }
 
-/// CWD, answered before EPSV is sent: libunftp lists the directory that was the current one when it was asked for the
-/// data connection.
-fn enter(lease: &Lease, directory: &RemotePath, deadline: Instant) -> Result<(), PoolError> {
-    lease.set_current_directory(None);
-    let reply = lease.control().exchange(Command::Cwd(directory.clone()), deadline)?;
-    if !is_done(&reply) {
-        return Err(PoolError::Refused { verb: "CWD", reply });
-    }
-    lease.set_current_directory(Some(directory.clone()));
-    Ok(())
-}
-
 /// One listing, to its proved end.
 fn fetch(
     lease: &mut Lease,
@@ -226,9 +214,11 @@ fn fetch(
     mut parser: ListingParser,
     deadline: Instant,
 ) -> Result<Fetched, PoolError> {
-    enter(lease, directory, deadline)?;
-    let mut transfer = match lease.start(&[], command, Direction::Receive, deadline) {
-        Err(PoolError::Refused { reply, .. }) if says_no_entries(&reply) => return Ok(Fetched::default()),
+    let prelude = [Command::Cwd(directory.clone())];
+    let mut transfer = match lease.start(&prelude, command, Direction::Receive, deadline) {
+        Err(PoolError::Refused { verb, reply }) if verb != "CWD" && says_no_entries(&reply) => {
+            return Ok(Fetched::default());
+        }
         started => started?,
     };
     let mut buffer = vec![0; PIECE_LEN];

@@ -406,8 +406,14 @@ impl Remote for MemoryRemote {
             if from == to {
                 return Ok(());
             }
-            if state.items.get(to).is_some_and(|item| item.kind == EntryKind::Directory) {
-                return Err(RemoteError::Exists);
+            let is_directory = state.get(from)?.kind == EntryKind::Directory;
+            match state.items.get(to).map(|item| item.kind) {
+                Some(EntryKind::Directory) if !is_directory => return Err(RemoteError::IsDirectory),
+                Some(EntryKind::Directory) if state.items.keys().any(|path| below(path, to)) => {
+                    return Err(RemoteError::NotEmpty);
+                }
+                Some(kind) if is_directory && kind != EntryKind::Directory => return Err(RemoteError::NotDirectory),
+                _ => {}
             }
             if below(to, from) {
                 return Err(RemoteError::Refused { reply: "550 Rename failed.".into() });
