@@ -69,7 +69,7 @@ pub(super) fn open_read(
                 return Ok(Box::new(stream));
             }
             Err(PoolError::Refused { verb: "REST", .. }) => server.profile().restart.learn(Verdict::No),
-            Err(PoolError::Refused { reply, .. }) => {
+            Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
                 return match server.explain_not_read(path, offset, &reply, deadline) {
                     Some(error) => Err(error),
                     None => Ok(Box::new(stream)),
@@ -127,7 +127,7 @@ impl Server {
                 return Ok(());
             }
             // The RETR that follows will be refused too, and explained there.
-            Err(PoolError::Refused { .. }) => return Ok(()),
+            Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         // A file that changed meanwhile proves nothing.
@@ -193,7 +193,7 @@ impl FtpReadStream {
                 self.lease = None;
                 let error = match error {
                     // libunftp says 150 before it has looked for the file.
-                    PoolError::Aborted { reply } if !self.has_begun => {
+                    PoolError::Refused { reply, .. } | PoolError::Aborted { reply } if !self.has_begun => {
                         let deadline = self.server.deadline();
                         match self.server.explain_not_read(&self.path, self.offset, &reply, deadline) {
                             Some(error) => error,

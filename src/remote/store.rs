@@ -75,7 +75,7 @@ pub(super) fn open_write(
     };
     let (lease, transfer) = match server.start_writing(command, deadline) {
         Ok(started) => started,
-        Err(PoolError::Refused { reply, .. }) => {
+        Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
             return Err(server.explain(path, &reply, Purpose::Store, deadline));
         }
         Err(error) => return Err(error.into()),
@@ -183,7 +183,7 @@ impl FtpWriteStream {
     /// What it means that the server gave the transfer up. libunftp says 150 before it has looked where the file goes.
     fn explain(&self, error: PoolError) -> RemoteError {
         match error {
-            PoolError::Aborted { reply } => {
+            PoolError::Refused { reply, .. } | PoolError::Aborted { reply } => {
                 let path = match &self.plan {
                     Plan::Replace { target, .. } => target,
                     Plan::Create | Plan::Append { .. } => &self.path,
