@@ -543,7 +543,11 @@ impl Shared {
         let mut buffer = [0_u8; 8192];
         let timeout = if state.decoder.could_finish() { timeout.min(ODD_LAST_LINE) } else { timeout };
         state.reading = true;
-        let result = MutexGuard::unlocked(state, || self.transport.read(&mut buffer, timeout));
+        let result = MutexGuard::unlocked(state, || {
+            let read = self.transport.read(&mut buffer, timeout);
+            self.transport.acknowledge();
+            read
+        });
         state.reading = false;
         match result {
             Ok(0) => self.fail(state, ConnectionError::Closed { reply: None, sent: true }),
