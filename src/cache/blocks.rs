@@ -1,6 +1,6 @@
 //! Pieces of files in memory; the least recently used goes first.
 //!
-//! A block belongs to one version of one file ([`VersionId`]), so two contents of a file never meet in one read.
+//! A block belongs to one version of one file (`VersionId`), so two contents of a file never meet in one read.
 //! What goes out is handed to the caller, who frees it once no lock is held: 128 KiB each, they are not free to free.
 //!
 //! Not here: which version a read means and who fetches what is missing (`reader`).

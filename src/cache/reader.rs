@@ -4,8 +4,8 @@
 //! brings its last block answers it: a stream's thread, or the timer when the deadline has passed. Nobody who
 //! calls [`Reader::read`] waits for the server.
 //!
-//! There is one lock, round [`State`]. It is held for memory operations only: what has to happen beside them
-//! (answers, threads to start or wake, blocks to free) is collected in [`Effects`] and done after it is released.
+//! There is one lock, round `State`. It is held for memory operations only: what has to happen beside them
+//! (answers, threads to start or wake, blocks to free) is collected in `Effects` and done after it is released.
 //!
 //! Not here: reads of files with local changes (`filesystem`).
 

@@ -38,8 +38,9 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
     max_term_width = 110
 )]
 pub(super) struct MountArguments {
-    /// What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]
-    #[arg(value_name = "URL")]
+    /// What to mount.
+    // As an argument, for in a docstring brackets are links.
+    #[arg(value_name = "URL", help = "What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]")]
     pub(super) url: String,
     /// Where to mount it: an empty directory
     #[arg(value_name = "MOUNTPOINT")]

@@ -66,9 +66,10 @@ pub(super) fn start(verbosity: Verbosity, destination: Destination) {
 
 fn filter(verbosity: Verbosity) -> EnvFilter {
     let levels = match verbosity.verbose {
-        // fuser calls it an error when the kernel no longer wants a reply, as after every Ctrl-C.
-        0 => "warn,fuser=off",
-        1 => "warn,fuser=off,ftpfs=info",
+        // What concerns the user we say ourselves: fuser calls it an error when the kernel no longer wants a reply, as after
+        // every Ctrl-C, and the demonstration's server warns of each question that it answers with no.
+        0 => "off,ftpfs=warn",
+        1 => "off,ftpfs=info",
         _ => "info,fuser=info,ftpfs=debug",
     };
     let dialogue = if verbosity.dialogue { "trace" } else { "off" };
