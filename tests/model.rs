@@ -60,8 +60,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Which call of the server fails during a step.
-fn fault() -> impl Strategy<Value = Option<(Operation, usize)>> {
+/// Which call of the server fails during a step, and whether, if it writes, it is the connection or the space that fails:
+/// what is written is sent again by itself after the one and not after the other.
+fn fault() -> impl Strategy<Value = Option<(Operation, usize, bool)>> {
     let operation = prop::sample::select(vec![
         Operation::List,
         Operation::Stat,
@@ -76,7 +77,7 @@ fn fault() -> impl Strategy<Value = Option<(Operation, usize)>> {
         Operation::RemoveDirectory,
         Operation::MakeDirectory,
     ]);
-    prop_oneof![3 => Just(None), 1 => (operation, 0..2usize).prop_map(Some)]
+    prop_oneof![3 => Just(None), 1 => (operation, 0..2usize, any::<bool>()).prop_map(Some)]
 }
 
 type Content = Rc<RefCell<Vec<u8>>>;
@@ -410,10 +411,10 @@ impl World {
     }
 }
 
-/// Whether it worked. Where it did not, the error must be the expected one or that of the connection that was cut.
+/// Whether it worked. Where it did not, the error must be the expected one or the fault's.
 fn check<C: std::fmt::Debug>(result: FilesystemResult<()>, expected: FilesystemResult<()>, context: C) -> bool {
     match result {
-        Err(FilesystemError::Unreachable { .. }) => false,
+        Err(FilesystemError::Unreachable { .. } | FilesystemError::NoSpace { .. }) => false,
         other => {
             assert_eq!(other, expected, "{context:?}");
             other.is_ok()
@@ -433,8 +434,12 @@ proptest! {
         let mut world = World::new(precision, cut_listings);
         world.compare();
         for (step, fault) in steps {
-            if let Some((operation, skipped)) = fault {
-                let error = RemoteError::Unreachable { reason: "cut by a test".into() };
+            if let Some((operation, skipped, full)) = fault {
+                let writes = matches!(operation, Operation::OpenWrite | Operation::Write | Operation::Finish);
+                let error = match full && writes {
+                    true => RemoteError::NoSpace { reply: "552 full, says a test".into() },
+                    false => RemoteError::Unreachable { reason: "cut by a test".into() },
+                };
                 world.remote.fail(operation, skipped, error, When::Before);
             }
             world.run(&step);

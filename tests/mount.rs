@@ -74,7 +74,7 @@ macro_rules! all_facts_and {
                 }
                 faults {
                     reads_go_on_when_the_server_is_restarted
-                    writes_are_whole_or_failed_when_the_server_is_restarted
+                    writes_are_whole_when_the_server_is_restarted_on_the_way
                     silent_server_costs_an_error_and_unmounts
                     silent_server_is_not_mounted
                     wrong_password_mounts_nothing_and_says_so

@@ -470,6 +470,7 @@ fn may_pass(error: &RemoteError) -> bool {
         RemoteError::Unreachable { .. }
         | RemoteError::TimedOut { .. }
         | RemoteError::Protocol { .. }
+        | RemoteError::Interrupted { .. }
         | RemoteError::Failed { .. } => true,
         RemoteError::NotFound
         | RemoteError::Exists

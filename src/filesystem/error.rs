@@ -132,7 +132,9 @@ impl From<RemoteError> for FilesystemError {
             RemoteError::Changed => Self::Stale,
             RemoteError::TimedOut { during } => Self::TimedOut { during },
             RemoteError::Unreachable { reason } => Self::Unreachable { reason },
-            RemoteError::Protocol { reason } | RemoteError::Failed { reason } => Self::Failed { reason },
+            RemoteError::Protocol { reason } | RemoteError::Interrupted { reason } | RemoteError::Failed { reason } => {
+                Self::Failed { reason }
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ mod overrides;
 mod ranges;
 mod read;
 mod rename;
+mod sending;
 mod server;
 mod staging;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::protocol::RemotePath;
 use crate::remote::RemoteError;
 use std::sync::Arc;
 
-/// How often a read is begun again because the file was renamed meanwhile.
-const RENAMES_MAX: u32 = 3;
+/// How often a read is begun again because the file was renamed or uploaded meanwhile.
+const AGAIN_MAX: u32 = 3;
 
 /// One read under way.
 struct Reading {
@@ -16,7 +16,7 @@ struct Reading {
     content: Arc<Content>,
     offset: u64,
     len: u32,
-    renames: u32,
+    again: u32,
 }
 
 /// What a read needs next.
@@ -41,7 +41,7 @@ impl Filesystem {
     pub fn read(self: &Arc<Self>, handle: HandleId, offset: u64, len: u32, done: ReadDone) {
         match self.file_handle(handle) {
             Ok((ino, content, flags)) if flags.read => {
-                self.go_on_reading(Reading { ino, content, offset, len, renames: 0 }, done);
+                self.go_on_reading(Reading { ino, content, offset, len, again: 0 }, done);
             }
             Ok(_) => done(Err(FilesystemError::BadHandle)),
             Err(error) => done(Err(error)),
@@ -65,7 +65,7 @@ impl Filesystem {
             let cached = self.server.get(file, version, reading.offset, reading.len);
             return done(cached.ok_or(FilesystemError::Stale));
         };
-        let (filesystem, asked) = (Arc::clone(self), path.clone());
+        let (filesystem, asked) = (Arc::clone(self), (path.clone(), version.clone()));
         self.server.read_parked(file, &path, version, reading.offset, reading.len, move |result| match result {
             Ok(bytes) => done(Ok(bytes)),
             Err(error) => filesystem.read_failed(reading, &asked, error, done),
@@ -74,7 +74,7 @@ impl Filesystem {
 
     fn read_missing(self: &Arc<Self>, reading: Reading, version: &FileVersion, offset: u64, len: u32, done: ReadDone) {
         let Some(path) = self.file_path(reading.ino) else { return done(Err(FilesystemError::Stale)) };
-        let (filesystem, asked) = (Arc::clone(self), path.clone());
+        let (filesystem, asked) = (Arc::clone(self), (path.clone(), version.clone()));
         let file = FileId(reading.ino.0);
         self.server.read_parked(file, &path, version, offset, len, move |result| match result {
             Ok(bytes) => {
@@ -88,10 +88,21 @@ impl Filesystem {
         });
     }
 
-    fn read_failed(self: &Arc<Self>, mut reading: Reading, asked: &RemotePath, error: RemoteError, done: ReadDone) {
-        let moved = self.file_path(reading.ino).is_some_and(|path| path != *asked);
-        if moved && reading.renames < RENAMES_MAX {
-            reading.renames += 1;
+    fn read_failed(
+        self: &Arc<Self>,
+        mut reading: Reading,
+        (path, version): &(RemotePath, FileVersion),
+        error: RemoteError,
+        done: ReadDone,
+    ) {
+        let moved = self.file_path(reading.ino).is_some_and(|now| now != *path);
+        // Uploaded from here: the version that was asked for is gone, and the content is all on this side.
+        let uploaded = error == RemoteError::Changed && {
+            let content = reading.content.lock();
+            content.staging.is_some() && content.version.as_ref() != Some(version)
+        };
+        if (moved || uploaded) && reading.again < AGAIN_MAX {
+            reading.again += 1;
             return self.go_on_reading(reading, done);
         }
         if matches!(error, RemoteError::Changed | RemoteError::NotFound) {

@@ -6,6 +6,7 @@ mod directories;
 mod faults;
 mod files;
 mod names;
+mod uploads;
 
 use super::*;
 use crate::remote::RemoteError;
@@ -158,6 +159,10 @@ impl Mount {
 
 fn lost() -> RemoteError {
     RemoteError::Unreachable { reason: "a test cut the connection".into() }
+}
+
+fn refused() -> RemoteError {
+    RemoteError::Refused { reply: "550 Permission denied.".into() }
 }
 
 fn at(seconds: u64) -> SystemTime {

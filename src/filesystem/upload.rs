@@ -3,14 +3,13 @@
 //! Until the server has proved that it holds the content, the file stays dirty and whoever asked gets the error.
 
 use super::content::{Claim, Content, Detached};
+use super::sending::Sending;
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, Name, RemotePath};
 use crate::remote::{RemoteError, Stored, WriteMode};
 use std::sync::Arc;
 
-/// Bytes that are handed to the server at once.
-const PIECE_LEN: usize = 256 << 10;
 /// Bytes that are fetched at once to complete a staging file.
 const FILL_LEN: u64 = 1 << 20;
 
@@ -49,25 +48,12 @@ impl Filesystem {
             content.attempted = true;
             (size, mode)
         };
-        let mut stream = remote.open_write(&path, mode)?;
-        let mut offset = 0;
-        while offset < size {
-            // Nobody else changes the file while it is claimed, so the pieces are of one content.
-            let piece = {
-                let content = claim.content.lock();
-                let staging = content.staging.as_ref().ok_or(FilesystemError::Stale)?;
-                staging.read(offset, PIECE_LEN)?
-            };
-            stream.write_all(&piece)?;
-            offset += piece.len() as u64;
+        let sending = Sending::new(remote, &path, mode, size, self.options.operation_timeout);
+        let stored = sending.run(|offset, len| {
             claim.got_on();
-        }
-        let stored = stream.finish()?;
-        if stored.size != size {
-            return Err(FilesystemError::Failed {
-                reason: format!("{} bytes were sent, {} arrived", size, stored.size),
-            });
-        }
+            // Nobody else changes the file while it is claimed, so the pieces are of one content.
+            claim.content.lock().staging.as_ref().ok_or(FilesystemError::Stale)?.read(offset, len)
+        })?;
         self.uploaded(access, ino, claim, &directory, &name, stored, matches!(mode, WriteMode::Create))
     }
 

@@ -78,10 +78,38 @@ pub enum RemoteError {
         /// What it did.
         reason: String,
     },
-    /// A refusal that fits none of the above, or a transfer that ended short.
+    /// The server refused for now (4yz), or the transfer broke off: the same may succeed when it is tried again.
+    #[error("the transfer failed: {reason}")]
+    Interrupted {
+        /// The reply, or how it broke off.
+        reason: String,
+    },
+    /// What fits none of the above.
     #[error("the transfer failed: {reason}")]
     Failed {
         /// The reply, or what was missing.
         reason: String,
     },
+}
+
+impl RemoteError {
+    /// Whether the same may succeed when it is tried again, on another connection or a little later.
+    pub fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Protocol { .. } | Self::Interrupted { .. } => true,
+            Self::NotFound
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::IsDirectory
+            | Self::NotDirectory
+            | Self::Refused { .. }
+            | Self::LoginRefused { .. }
+            | Self::NoSpace { .. }
+            | Self::NameNotAllowed { .. }
+            | Self::NameTooLong
+            | Self::Unsupported { .. }
+            | Self::Changed
+            | Self::Failed { .. } => false,
+        }
+    }
 }

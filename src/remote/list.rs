@@ -73,7 +73,9 @@ impl Server {
         }
         match self.stat(directory, deadline) {
             Ok(entry) if matches!(entry.kind, EntryKind::File | EntryKind::Other) => RemoteError::NotDirectory,
-            Ok(_) | Err(RemoteError::Refused { .. } | RemoteError::Failed { .. }) => refused(reply),
+            Ok(_) | Err(RemoteError::Refused { .. } | RemoteError::Interrupted { .. } | RemoteError::Failed { .. }) => {
+                refused(reply)
+            }
             Err(error) => error,
         }
     }

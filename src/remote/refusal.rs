@@ -119,7 +119,7 @@ pub(super) fn refused(reply: &Reply) -> RemoteError {
         Meaning::Ambiguous => match reply.class() {
             // Pure-FTPd says 451 to what it may never do as well, but always with the system's words.
             ReplyClass::Transient if !says_one_of(reply, &["permission denied", "not permitted"]) => {
-                RemoteError::Failed { reason: reply_text }
+                RemoteError::Interrupted { reason: reply_text }
             }
             _ => RemoteError::Refused { reply: reply_text },
         },
@@ -155,7 +155,10 @@ impl Server {
         };
         match looked {
             // The look itself was refused: the first refusal is the one to tell.
-            Ok(()) | Err(RemoteError::Refused { .. } | RemoteError::Failed { .. }) => refused(reply),
+            Ok(())
+            | Err(RemoteError::Refused { .. } | RemoteError::Interrupted { .. } | RemoteError::Failed { .. }) => {
+                refused(reply)
+            }
             Err(error) => error,
         }
     }

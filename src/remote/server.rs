@@ -219,7 +219,7 @@ impl From<PoolError> for RemoteError {
             PoolError::TimedOut { during, .. } => Self::TimedOut { during: String::from(during) },
             PoolError::Connection(error) => error.into(),
             PoolError::Refused { reply, .. } | PoolError::Aborted { reply } => refused(&reply),
-            PoolError::Broken { .. } => Self::Failed { reason },
+            PoolError::Broken { .. } => Self::Interrupted { reason },
         }
     }
 }

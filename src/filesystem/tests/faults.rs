@@ -45,8 +45,8 @@ fn failed_upload_is_closes_error_and_the_next_flush_tries_again() {
         let mount = Mount::new(|remote| remote.put("/f", "old"));
         let handle = mount.open("f", BOTH);
         mount.write(handle, 0, "new");
-        mount.remote.fail(operation, 0, lost(), When::Before);
-        assert!(matches!(mount.flush(handle), Err(FilesystemError::Unreachable { .. })), "{operation:?}");
+        mount.remote.fail(operation, 0, refused(), When::Before);
+        assert_eq!(mount.flush(handle), Err(refused().into()), "{operation:?}");
         assert_eq!(mount.remote.content("/f").unwrap(), b"old");
         assert_eq!(mount.filesystem.dirty_count(), 1);
         assert_eq!(mount.read(handle), "new");
@@ -186,7 +186,7 @@ fn end_of_the_mount_uploads_what_is_dirty_and_names_what_fails() {
     let (good, bad) = (mount.create("good"), mount.create("bad"));
     mount.write(good, 0, "x");
     mount.write(bad, 0, "y");
-    mount.remote.fail(Operation::OpenWrite, 1, lost(), When::Before);
+    mount.remote.fail(Operation::OpenWrite, 1, refused(), When::Before);
     let failed = mount.filesystem.flush_all();
     assert_eq!(failed.len(), 1);
     assert_eq!(mount.filesystem.dirty_count(), 1);

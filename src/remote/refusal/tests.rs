@@ -52,8 +52,8 @@ fn refusals_of_real_servers_mean_what_they_meant() {
 }
 
 #[test]
-fn transient_refusal_is_a_failure_and_permanent_one_a_refusal() {
-    assert!(matches!(refused(&reply(450, "busy")), RemoteError::Failed { .. }));
+fn transient_refusal_is_worth_another_try_and_permanent_one_a_refusal() {
+    assert!(matches!(refused(&reply(450, "busy")), RemoteError::Interrupted { .. }));
     assert!(matches!(refused(&reply(550, "no")), RemoteError::Refused { .. }));
     let denied = refused(&reply(451, "Rename/move failure: Permission denied"));
     assert!(matches!(denied, RemoteError::Refused { .. }), "{denied}");
