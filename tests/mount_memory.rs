@@ -185,6 +185,42 @@ fn what_ftp_cannot_do_is_refused_with_the_errno_that_programs_understand() {
     assert_eq!(mounted.content("/c"), "hello\n");
 }
 
+/// What shells have no words for: prints the errno that each call gives.
+const RARE_CALLS: &str = "
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+offset = ctypes.c_long
+def called(name, result):
+    print(name, errno.errorcode[ctypes.get_errno()].replace('ENOTSUP', 'EOPNOTSUPP') if result < 0 else 'ok')
+file = os.open('a', os.O_RDWR)
+called('exchange', libc.renameat2(-100, b'a', -100, b'b', 2))
+called('punch', libc.fallocate(file, 3, offset(0), offset(1)))
+called('keep_size', libc.fallocate(file, 1, offset(0), offset(100)))
+called('setxattr', libc.setxattr(b'a', b'user.x', b'x', 1, 0))
+called('getxattr', libc.getxattr(b'a', b'user.x', None, 0))
+called('tmpfile', libc.open(b'.', 0o20200000 | os.O_RDWR, 0o600))
+called('data', libc.lseek(file, offset(2), 3))
+called('hole', libc.lseek(file, offset(2), 4))
+called('behind', libc.lseek(file, offset(6), 3))
+called('ioctl', libc.ioctl(file, 0x5401, None))
+called('chown', libc.chown(b'a', 12345, -1))
+";
+
+#[test]
+fn rare_calls_are_answered_as_documented() {
+    let mounted = Mounted::new(|remote| {
+        remote.put("/a", "hello\n");
+        remote.put("/b", "other\n");
+    });
+    // In the environment, for it holds quotes of its own.
+    let output = mounted.program("python3 -c \"$PROGRAM\"").env("PROGRAM", RARE_CALLS).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let expected = "exchange EINVAL,punch EOPNOTSUPP,keep_size ok,setxattr EOPNOTSUPP,getxattr EOPNOTSUPP,\
+        tmpfile EOPNOTSUPP,data ok,hole ok,behind ENXIO,ioctl ENOTTY,chown EPERM";
+    assert_eq!(told.trim().replace('\n', ","), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((mounted.content("/a"), mounted.content("/b")), ("hello\n".into(), "other\n".into()));
+}
+
 #[test]
 fn close_tells_that_the_upload_failed() {
     let mounted = Mounted::new(|_| {});

@@ -118,6 +118,25 @@ fn what_is_written_to_a_file_that_another_client_removed_is_not_claimed_to_be_ke
 }
 
 #[test]
+fn last_close_of_two_clients_wins_with_the_whole_file_or_fails() {
+    let mount = Mount::new(|remote| {
+        remote.put("/whole", "before");
+        remote.put("/part", "before");
+    });
+    let (whole, part) = (mount.open("whole", WRITE), mount.open("part", WRITE));
+    mount.remote.put("/whole", "theirs, longer");
+    mount.remote.put("/part", "theirs, longer");
+    // The one is overwritten from its first to its last byte; of the other something has to be fetched that is gone.
+    mount.write(whole, 0, "mine!!");
+    mount.write(part, 0, "mine");
+    mount.close(whole);
+    assert_eq!(mount.remote.content("/whole").unwrap(), b"mine!!");
+    assert_eq!(mount.flush(part), Err(FilesystemError::Stale));
+    mount.release(part);
+    assert_eq!(mount.remote.content("/part").unwrap(), b"theirs, longer");
+}
+
+#[test]
 fn many_opens_in_one_directory_cost_a_listing_and_not_a_question_each() {
     let mount = Mount::new(|remote| {
         for number in 0..50 {
