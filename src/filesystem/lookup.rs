@@ -31,17 +31,25 @@ impl Filesystem {
         if is_temporary(&name) {
             return Ok(LookupResult::Absent { ttl: self.ttl() });
         }
-        if let Some((ino, entry)) = self.local_child(parent, &name) {
-            self.state.lock().inodes.look_up(ino);
-            return Ok(LookupResult::Found(self.found(ino, &entry)));
+        if let Some(found) = self.look_up_local(parent, &name) {
+            return Ok(LookupResult::Found(found));
         }
-        match self.entry(access, &directory, &name, self.options.dir_timeout)? {
-            Some(entry) => Ok(LookupResult::Found(self.link(parent, &directory, &entry))),
-            None => {
-                self.unlink_absent(parent, &name);
-                Ok(LookupResult::Absent { ttl: self.ttl() })
-            }
+        if let Some(entry) = self.entry(access, &directory, &name, self.options.dir_timeout)? {
+            return Ok(LookupResult::Found(self.link(parent, &directory, &entry)));
         }
+        // It may have been made here while the server was asked.
+        if let Some(found) = self.look_up_local(parent, &name) {
+            return Ok(LookupResult::Found(found));
+        }
+        self.unlink_absent(parent, &name);
+        Ok(LookupResult::Absent { ttl: self.ttl() })
+    }
+
+    /// Counts a lookup of the child that this side decides about, if there is one.
+    fn look_up_local(&self, parent: InodeNumber, name: &Name) -> Option<Found> {
+        let (ino, entry) = self.local_child(parent, name)?;
+        self.state.lock().inodes.look_up(ino);
+        Some(self.found(ino, &entry))
     }
 
     /// Takes back `count` lookups of `ino`.
@@ -220,12 +228,18 @@ impl Filesystem {
         false
     }
 
-    /// The server proved that a name is gone that may have an inode.
+    /// The server proved that a name is gone that may have an inode. One that this side decides about keeps it.
     pub(super) fn unlink_absent(&self, parent: InodeNumber, name: &Name) {
-        let known = self.state.lock().inodes.child(parent, name);
-        if let Some(ino) = known {
-            self.supersede(ino);
+        let mut state = self.state.lock();
+        let Some(ino) = state.inodes.child(parent, name) else { return };
+        if let Some(content) = state.inodes.get(ino).and_then(|inode| inode.content.clone()) {
+            let mut content = content.lock();
+            if content.is_authority() {
+                return;
+            }
+            content.detach(Detached::Superseded);
         }
+        state.inodes.detach(ino);
     }
 
     /// Takes the name from an inode that the server has no more; what is written to it from now on cannot be kept.

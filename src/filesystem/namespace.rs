@@ -164,10 +164,12 @@ impl Filesystem {
             self.preserve(access, ino, claim, &path)?;
         }
         let result = remote.remove_file(&path);
-        let attempted = claim.is_some_and(|claim| claim.content.lock().version.is_none());
+        // The claim is kept to the end: who waits for it to upload the file must find that it has no name any more.
+        let is_dirty = claim.as_ref().is_some_and(|claim| claim.content.is_dirty());
         match result {
             Ok(()) => {}
-            Err(RemoteError::NotFound) if attempted => {}
+            // It was on this side alone, or another client was faster: of what is written here the name goes all the same.
+            Err(RemoteError::NotFound) if is_dirty => {}
             Err(RemoteError::NotFound) => {
                 self.listings.remove(&directory, &name, self.clock.instant());
                 self.unlink_absent(parent, &name);

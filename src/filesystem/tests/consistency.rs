@@ -137,6 +137,34 @@ fn last_close_of_two_clients_wins_with_the_whole_file_or_fails() {
 }
 
 #[test]
+fn file_created_while_its_name_is_looked_up_keeps_its_name() {
+    let mount = Mount::new(|_| {});
+    mount.advance(31);
+    mount.remote.hold(Operation::Stat);
+    let filesystem = Arc::clone(&mount.filesystem);
+    let lookup = std::thread::spawn(move || filesystem.lookup(Access::Server, ROOT, b"f").map(|_| ()));
+    assert!(mount.remote.wait_held(Operation::Stat, 1));
+    let handle = mount.create("f");
+    mount.remote.let_go(Operation::Stat);
+    lookup.join().unwrap().unwrap();
+    mount.write(handle, 0, "x");
+    mount.close(handle);
+    assert_eq!(mount.remote.content("/f").unwrap(), b"x");
+}
+
+#[test]
+fn written_file_that_another_client_removed_can_be_removed_here() {
+    let mount = Mount::new(|remote| remote.put("/f", "x"));
+    let handle = mount.open("f", BOTH);
+    mount.write(handle, 0, "y");
+    mount.remote.delete("/f");
+    mount.unlink("f").unwrap();
+    assert_eq!(mount.find("f"), None);
+    mount.close(handle);
+    assert_eq!(mount.remote.content("/f"), None);
+}
+
+#[test]
 fn many_opens_in_one_directory_cost_a_listing_and_not_a_question_each() {
     let mount = Mount::new(|remote| {
         for number in 0..50 {
