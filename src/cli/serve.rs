@@ -46,9 +46,9 @@ pub(super) fn run(
         return Err(Failed::new(Exit::Failure, format!("nobody waits for the mount any more: {error}")));
     }
     notify::tell_systemd("READY=1");
-    let deadline = serve(&mount, &signals, config.shutdown_timeout);
+    let ending = serve(&mount, &filesystem, &signals, config.shutdown_timeout);
     notify::tell_systemd("STOPPING=1");
-    Ok(finish(&mount, &filesystem, &signals, deadline))
+    Ok(finish(&mount, &filesystem, &signals, &ending))
 }
 
 /// Logs in and lists the directory once.
@@ -65,8 +65,16 @@ fn open(config: &Config, credentials: Credentials) -> Result<Arc<Filesystem>, Fa
         .map_err(|error| Failed::listing(&directory, &error))
 }
 
-/// Waits for the end of the mount and returns until when the rest may take.
-fn serve(mount: &Mount, signals: &Receiver<i32>, shutdown_timeout: Duration) -> Instant {
+/// How a mount ends.
+struct Ending {
+    /// Until when what is left may take.
+    deadline: Instant,
+    /// How many files had been lost before: of those their programs have heard.
+    lost_before: usize,
+}
+
+/// Waits for the end of the mount.
+fn serve(mount: &Mount, filesystem: &Filesystem, signals: &Receiver<i32>, shutdown_timeout: Duration) -> Ending {
     select! {
         recv(mount.ended()) -> result => {
             if let Ok(Err(error)) = result {
@@ -74,10 +82,11 @@ fn serve(mount: &Mount, signals: &Receiver<i32>, shutdown_timeout: Duration) -> 
                 detach(mount);
             }
             tracing::info!("unmounted");
-            Instant::now() + shutdown_timeout
+            Ending { deadline: Instant::now() + shutdown_timeout, lost_before: filesystem.lost_count() }
         }
         recv(signals) -> signal => {
             tracing::info!(signal = signal.unwrap_or_default(), "unmounting");
+            let lost_before = filesystem.lost_count();
             detach(mount);
             let deadline = Instant::now() + shutdown_timeout;
             select! {
@@ -85,15 +94,15 @@ fn serve(mount: &Mount, signals: &Receiver<i32>, shutdown_timeout: Duration) -> 
                 recv(signals) -> _ => tracing::warn!("told to end a second time: not waiting for files that are open"),
                 default(shutdown_timeout) => tracing::warn!("files in the mount are still open; ending all the same"),
             }
-            deadline
+            Ending { deadline, lost_before }
         }
     }
 }
 
 /// Stores what is not on the server yet, and ends what is still under way.
-fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, deadline: Instant) -> Exit {
+fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, ending: &Ending) -> Exit {
     // A second of grace: files may have been open up to the deadline, and most of what they left is small.
-    let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
+    let deadline = ending.deadline.max(Instant::now() + Duration::from_secs(1));
     let unsaved = match flush(filesystem) {
         Ok(flushed) => select! {
             recv(flushed) -> unsaved => unsaved.ok(),
@@ -113,15 +122,17 @@ fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, 
         tracing::error!(%path, "not stored: {error}");
     }
     let dirty = filesystem.dirty_count();
+    // Files whose last handle went meanwhile are not dirty any more, stored or not.
+    let lost = filesystem.lost_count().saturating_sub(ending.lost_before);
     let failed = unsaved.is_none_or(|unsaved| !unsaved.is_empty());
-    if dirty == 0 && !failed {
+    if dirty + lost == 0 && !failed {
         return Exit::Success;
     }
-    if dirty == 0 {
+    if dirty + lost == 0 {
         tracing::warn!("the end of the mount was cut short, with nothing left to store");
         return Exit::Success;
     }
-    tracing::error!(files = dirty, "ended with files that are not on the server");
+    tracing::error!(files = dirty + lost, "ended with files that are not on the server");
     Exit::Unsaved
 }
 

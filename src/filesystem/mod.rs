@@ -49,6 +49,7 @@ use overrides::Overrides;
 use parking_lot::Mutex;
 use server::Server;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of the longest name.
@@ -82,6 +83,8 @@ pub struct Filesystem {
     overrides: Overrides,
     space: Mutex<Option<(Instant, SpaceInformation)>>,
     state: Mutex<State>,
+    /// Files that were given up.
+    lost: AtomicUsize,
 }
 
 struct State {
@@ -117,6 +120,7 @@ impl Filesystem {
             overrides: Overrides::new(),
             space: Mutex::new(None),
             state: Mutex::new(state),
+            lost: AtomicUsize::new(0),
             options,
             clock,
         };
@@ -128,6 +132,12 @@ impl Filesystem {
     pub fn dirty_count(&self) -> usize {
         let state = self.state.lock();
         state.inodes.all().filter(|(_, inode)| inode.content.as_ref().is_some_and(|content| content.is_dirty())).count()
+    }
+
+    /// How many files were given up since the mount began: their last handle is gone, and what was written to them could not
+    /// be stored. The log names them.
+    pub fn lost_count(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// How many inodes are known and handles open; both fall back to 1 and 0 when the kernel has let go of everything.

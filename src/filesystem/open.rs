@@ -11,6 +11,7 @@ use super::{Access, Filesystem, FilesystemError, FilesystemResult, Found, Handle
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Filesystem {
     /// Opens a file.
@@ -204,13 +205,17 @@ impl Filesystem {
             content.dirty = false;
             content.version.is_none()
         };
-        let Some((directory, name)) = place else { return };
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        let Some((directory, name)) = place else {
+            tracing::error!(%ino, %error, "what was written to a file that has no name any more is lost");
+            return;
+        };
         tracing::error!(path = %directory.join(&name), %error, "what was written to this file could not be uploaded and is lost");
         if was_new {
-            // Something of it may have been left on the server; the next question tells.
-            self.listings.unpin(&directory, &name);
             self.supersede(ino);
         }
+        // Something of it may be on the server, or all of it; the next question tells.
+        self.listings.unpin(&directory, &name);
         self.listings.distrust(&directory, &name, self.clock.instant());
     }
 

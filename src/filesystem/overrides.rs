@@ -3,6 +3,7 @@
 //! They are shown for the rest of the mount, so that a program which sets and reads them back goes on; the log
 //! says so once. Bounded: the least recently used go first.
 
+use crate::cache::FileVersion;
 use crate::protocol::{Entry, RemotePath, Timestamp};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -14,8 +15,8 @@ const OVERRIDES_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("it is not
 #[derive(Debug, Clone, Default)]
 struct Override {
     mode: Option<u32>,
-    /// The time shown, and size and time of the version it was set on: another version has its own time.
-    modified: Option<(Timestamp, Option<u64>, Option<Timestamp>)>,
+    /// The time shown, and the version it was set on: another one has its own time.
+    modified: Option<(Timestamp, FileVersion)>,
 }
 
 /// See the module's documentation.
@@ -34,19 +35,22 @@ impl Overrides {
 
     /// Shows `time` as long as the file is the one that `entry` describes.
     pub(super) fn set_modified(&self, path: &RemotePath, time: Timestamp, entry: &Entry) {
-        let modified = Some((time, entry.size, entry.modified));
+        let modified = Some((time, version_of(entry)));
         self.table.lock().get_or_insert_mut(path.clone(), Override::default).modified = modified;
     }
 
     /// Lays what was asked for over an entry.
     pub(super) fn apply(&self, path: &RemotePath, entry: &mut Entry) {
         let mut table = self.table.lock();
-        let Some(found) = table.get(path) else { return };
+        let Some(found) = table.get_mut(path) else { return };
         entry.mode = found.mode.or(entry.mode);
-        if let Some((time, size, modified)) = found.modified
-            && (size, modified) == (entry.size, entry.modified)
+        let shown = version_of(entry);
+        if let Some((time, version)) = &mut found.modified
+            && version.agrees_with(&shown)
         {
-            entry.modified = Some(time);
+            // After an upload the server's own time may not be known before it is listed.
+            version.refine(&shown);
+            entry.modified = Some(*time);
         }
     }
 
@@ -92,4 +96,9 @@ impl Overrides {
             }
         }
     }
+}
+
+/// What the time was set on. Directories have no size that would say anything.
+fn version_of(entry: &Entry) -> FileVersion {
+    FileVersion { size: entry.size.unwrap_or(0), modified: entry.modified, unique: None }
 }

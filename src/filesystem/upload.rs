@@ -82,8 +82,16 @@ impl Filesystem {
         if let Some(time) = time_wanted {
             match self.server.ask(access)?.set_modified(&path, time) {
                 Ok(kept) => entry.modified = Some(kept),
-                Err(RemoteError::Unsupported { .. }) => self.overrides.set_modified(&path, time, &entry),
-                Err(error) => return Err(error.into()),
+                Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => {
+                    return Err(error.into());
+                }
+                // The content is there: that it shall not have this time is no reason to call it lost.
+                Err(error) => {
+                    if !matches!(error, RemoteError::Unsupported { .. }) {
+                        tracing::warn!(%path, %error, "the time could not be set; shown for this mount only");
+                    }
+                    self.overrides.set_modified(&path, time, &entry);
+                }
             }
         }
         if let Some(mode) = mode_wanted {

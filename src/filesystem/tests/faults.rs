@@ -82,6 +82,46 @@ fn failed_time_after_an_upload_is_closes_error_too() {
 }
 
 #[test]
+fn stored_file_whose_time_could_not_be_set_is_shown_as_the_server_has_it() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "content");
+    mount.filesystem.set_attributes(Access::Server, mount.ino("f"), Some(handle), set_time(5)).unwrap();
+    // At close, and once more when the last handle goes.
+    mount.remote.fail(Operation::SetModified, 0, lost(), When::Before);
+    mount.remote.fail(Operation::SetModified, 0, lost(), When::Before);
+    assert!(mount.flush(handle).is_err());
+    mount.release(handle);
+    assert_eq!(mount.find("f").unwrap().size, 7);
+    assert_eq!(mount.cat("f"), "content");
+    mount.remote.delete("/f");
+    mount.advance(100);
+    assert_eq!(mount.find("f"), None);
+}
+
+#[test]
+fn refused_time_does_not_make_a_stored_file_a_failure() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "content");
+    mount.filesystem.set_attributes(Access::Server, mount.ino("f"), Some(handle), set_time(5)).unwrap();
+    mount.remote.fail(Operation::SetModified, 0, RemoteError::Refused { reply: "550 no".into() }, When::Before);
+    mount.close(handle);
+    assert_eq!(mount.find("f").unwrap().mtime, at(5));
+    assert_eq!(mount.remote.content("/f").unwrap(), b"content");
+}
+
+#[test]
+fn file_that_was_given_up_is_counted_as_lost() {
+    let mount = Mount::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "content");
+    mount.remote.fail(Operation::OpenWrite, 0, lost(), When::Before);
+    mount.release(handle);
+    assert_eq!((mount.filesystem.dirty_count(), mount.filesystem.lost_count()), (0, 1));
+}
+
+#[test]
 fn failed_removal_removes_nothing_here() {
     let mount = Mount::new(|remote| remote.put("/f", "x"));
     mount.remote.fail(Operation::RemoveFile, 0, lost(), When::Before);
