@@ -82,9 +82,7 @@ impl Filesystem {
         if let Some(time) = time_wanted {
             match self.server.ask(access)?.set_modified(&path, time) {
                 Ok(kept) => entry.modified = Some(kept),
-                Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => {
-                    return Err(error.into());
-                }
+                Err(error) if error.is_worth_another_try() => return Err(error.into()),
                 // The content is there: that it shall not have this time is no reason to call it lost.
                 Err(error) => {
                     if !matches!(error, RemoteError::Unsupported { .. }) {

@@ -116,7 +116,7 @@ fn file_that_was_given_up_is_counted_as_lost() {
     let mount = Mount::new(|_| {});
     let handle = mount.create("f");
     mount.write(handle, 0, "content");
-    mount.remote.fail(Operation::OpenWrite, 0, lost(), When::Before);
+    mount.remote.fail(Operation::OpenWrite, 0, RemoteError::Refused { reply: "553 no".into() }, When::Before);
     mount.release(handle);
     assert_eq!((mount.filesystem.dirty_count(), mount.filesystem.lost_count()), (0, 1));
 }
