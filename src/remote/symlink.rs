@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
-use super::refusal::{Purpose, is_not_understood};
-use super::server::{Server, is_done, single};
+use super::refusal::{Purpose, is_not_understood, says_not_there};
+use super::server::{Server, is_done};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 
 const UNSUPPORTED: RemoteError = RemoteError::Unsupported { what: "symbolic links" };
+const BROKEN_UNSUPPORTED: RemoteError =
+    RemoteError::Unsupported { what: "symbolic links to what is not there, or is outside of the account" };
 
 impl Server {
     /// Makes a symbolic link at `path` that holds `target`, and looks whether it does.
@@ -24,16 +26,23 @@ impl Server {
             return Err(RemoteError::Exists);
         }
         self.check_name(path, deadline)?;
-        let command = Command::SiteSymlink { target: target.into(), path: path.clone() };
+        let Some(parent) = path.parent() else { return Err(RemoteError::Exists) };
+        // ProFTPD looks for a relative target from the current directory, and links to nothing that is not there.
+        let commands = [Command::Cwd(parent), Command::SiteSymlink { target: target.into(), path: path.clone() }];
         let look = || self.exists(path, deadline);
-        if let Some(replies) = self.order(&[command], deadline, look)? {
-            let reply = single(replies)?;
-            if is_not_understood(&reply) {
-                self.profile().site_symlink.learn_if(false);
-                return Err(UNSUPPORTED);
-            }
-            if !is_done(&reply) {
-                return Err(self.explain(path, &reply, Purpose::Make, deadline));
+        if let Some(replies) = self.order(&commands, deadline, look)? {
+            match replies.last() {
+                Some(reply) if is_done(reply) => {}
+                Some(reply) if is_not_understood(reply) => {
+                    self.profile().site_symlink.learn_if(false);
+                    return Err(UNSUPPORTED);
+                }
+                Some(reply) => {
+                    let error = self.explain(path, reply, Purpose::Make, deadline);
+                    let may_be_the_target = says_not_there(reply) && matches!(error, RemoteError::Refused { .. });
+                    return Err(if may_be_the_target { BROKEN_UNSUPPORTED } else { error });
+                }
+                None => return Err(UNSUPPORTED),
             }
         }
         self.check_target(path, target, deadline)
