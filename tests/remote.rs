@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
 use ftpfs::pool::ServerOptions;
@@ -162,6 +162,51 @@ fn listing_that_was_cut_short_proves_nothing_absent(kind: ServerKind) {
     assert_eq!(remote.stat(&path("/file20")), Err(RemoteError::NotFound));
 }
 
+fn names_beyond_ascii_are_stored_where_a_listing_cannot_show_them(kind: ServerKind) {
+    let settings = ServerSettings { listing_max: Some(5), ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    let remote = FtpRemote::connect(options(&server)).unwrap();
+    for number in 0..20 {
+        fs::write(server.folder().join(format!("file{number}")), "1").unwrap();
+    }
+    fs::create_dir(server.folder().join("d")).unwrap();
+    server.give("");
+    for name in ["/caf\u{e9}", "/d/caf\u{e9}"] {
+        remote.store(&path(name), &mut &b"1"[..]).unwrap();
+    }
+    assert!(fs::read_dir(server.folder()).unwrap().all(|entry| {
+        let name = entry.unwrap().file_name();
+        !name.as_bytes().starts_with(b".ftpfs")
+    }));
+}
+
+fn directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    if kind == ServerKind::Embedded || !servers::is_root() {
+        return; // It runs as we do: to root nothing is forbidden, and others cannot give files away.
+    }
+    for (name, mode) in [("unlisted", 0o311), ("closed", 0o600), ("none", 0o000)] {
+        let folder = server.folder().join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("f"), "123").unwrap();
+        server.give(name);
+        fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+    }
+    // What a listing shows here is known before.
+    assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 3);
+    for name in ["/unlisted", "/closed", "/none"] {
+        let listed = remote.list(&path(name));
+        let is_truth = match &listed {
+            Ok(listing) => listing.entries.len() == 1,
+            Err(error) => matches!(error, RemoteError::Refused { .. }),
+        };
+        assert!(is_truth, "{name}: {listed:?}");
+        assert_ne!(remote.stat(&path(format!("{name}/f"))).err(), Some(RemoteError::NotFound), "{name}");
+        assert_ne!(remote.remove_file(&path(format!("{name}/g"))), Ok(()), "{name}");
+    }
+    assert_eq!(remote.stat(&path("/unlisted/f")).unwrap().size, Some(3));
+}
+
 fn restarted_server_costs_no_operation_its_truth(kind: ServerKind) {
     let Some(mut server) = Server::start(kind, ServerSettings::default()) else { return };
     let mut options = options(&server);
@@ -204,22 +249,33 @@ on! {
     vsftpd = Vsftpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
-        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+        names_that_lie_in_the_folder_can_be_read
+        directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
+        restarted_server_costs_no_operation_its_truth;
     proftpd = Proftpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
-        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+        names_that_lie_in_the_folder_can_be_read
+        directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
+        restarted_server_costs_no_operation_its_truth;
     pure_ftpd = PureFtpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
-        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth
-        listing_that_was_cut_short_proves_nothing_absent;
+        names_that_lie_in_the_folder_can_be_read
+        directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
+        restarted_server_costs_no_operation_its_truth
+        listing_that_was_cut_short_proves_nothing_absent
+        names_beyond_ascii_are_stored_where_a_listing_cannot_show_them;
     pyftpdlib = Pyftpdlib:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
-        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+        names_that_lie_in_the_folder_can_be_read
+        directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
+        restarted_server_costs_no_operation_its_truth;
     embedded = Embedded:
         contract_holds contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
-        names_that_lie_in_the_folder_can_be_read restarted_server_costs_no_operation_its_truth;
+        names_that_lie_in_the_folder_can_be_read
+        directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
+        restarted_server_costs_no_operation_its_truth;
 }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Listing;
 use super::error::{RemoteError, RemoteResult};
-use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries};
+use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries, says_not_listed};
 use super::server::Server;
 use crate::pool::{Direction, Lease, PoolError, Purpose, Repeat, ServerKind, Verdict};
 use crate::protocol::command::Command;
@@ -217,6 +217,7 @@ fn fetch(
     deadline: Instant,
 ) -> Result<Fetched, PoolError> {
     let prelude = [Command::Cwd(directory.clone())];
+    let verb = command.verb();
     let mut transfer = match lease.start(&prelude, command, Direction::Receive, deadline) {
         Err(PoolError::Refused { verb, reply }) if verb != "CWD" && says_no_entries(&reply) => {
             return Ok(Fetched::default());
@@ -234,6 +235,7 @@ fn fetch(
         parser.push(buffer.get(..len).unwrap_or_default());
     }
     match transfer.finish_reading() {
+        Ok(reply) if is_empty && says_not_listed(&reply) => Err(PoolError::Refused { verb, reply }),
         Ok(reply) => {
             let is_truncated = reply.lines().iter().any(|line| says_truncated(line));
             Ok(Fetched { parsed: parser.finish(), is_truncated })

@@ -160,7 +160,7 @@ impl Server {
                         proof
                     }
                     None if suspicion.is_allowed_unproved() => continue,
-                    None => Proof::Changed(String::from("it lets nothing be made here to try out such names")),
+                    None => Proof::Changed(String::from("it does not let such names be tried out here")),
                 },
             };
             if let Proof::Changed(reason) = proof {
@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// Makes an empty directory with the suspicious thing in its name, looks what became of it, and removes it.
-    /// `None` where no directory can be made here at all.
+    /// `None` where that cannot be found out here: no directory can be made, or the listing does not show all names.
     fn prove_name_kept(
         &self,
         parent: &RemotePath,
@@ -203,9 +203,11 @@ impl Server {
                 self.remove_probe(&parent.join(name), deadline);
             }
         }
-        listing?;
+        let is_complete = listing?.complete;
         Ok(Some(match made.as_slice() {
             [name] if *name == specimen => Proof::Kept,
+            // A listing that was cut short, or hides names with a dot before them, says nothing of it.
+            [] if !is_complete => return Ok(None),
             [name] => Proof::Changed(format!("it would store \"{specimen}\" as \"{name}\"")),
             _ => Proof::Changed(format!("a directory called \"{specimen}\" was made, and is not listed")),
         }))

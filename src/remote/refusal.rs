@@ -102,6 +102,12 @@ pub(super) fn says_no_entries(reply: &Reply) -> bool {
     matches!(reply.code().number(), 450 | 550) && says_one_of(reply, NO_ENTRIES)
 }
 
+/// Whether the completion reply to an empty listing means that there was none. vsftpd: `226 Transfer done (but failed to
+/// open directory).` for a directory that may be entered and not be read.
+pub(super) fn says_not_listed(reply: &Reply) -> bool {
+    says_one_of(reply, &["failed to open directory"])
+}
+
 fn says_one_of(reply: &Reply, texts: &[&str]) -> bool {
     let said = reply.text().to_ascii_lowercase();
     texts.iter().any(|text| said.contains(text))

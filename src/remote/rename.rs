@@ -18,6 +18,13 @@ struct Places {
     to: Option<Entry>,
 }
 
+/// A rename that the server would not do.
+struct Refusal {
+    reply: Reply,
+    /// Whether RNFR was agreed to, so that there was something at the old name.
+    is_source_there: bool,
+}
+
 impl Server {
     /// Renames, and replaces a file at `to`. Source: RFC 959 §4.1.3 (RNFR, RNTO).
     ///
@@ -41,7 +48,7 @@ impl Server {
 
     /// RNFR and RNTO in one packet; the refusal, if the server refuses. Looks at the result where the connection
     /// was lost, or where the server says yes and can be asked in the same packet whether the old name is gone.
-    fn rename_once(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<Option<Reply>> {
+    fn rename_once(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<Option<Refusal>> {
         let question =
             if self.profile().mlst.is_yes() { Command::Mlst(from.clone()) } else { Command::Size(from.clone()) };
         let commands = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
@@ -52,8 +59,9 @@ impl Server {
         };
         if !is_done(renamed) {
             // Where RNFR is refused, that is the reason; RNTO was only out of turn.
-            let is_ready = ready.class() == ReplyClass::Intermediate;
-            return Ok(Some(if is_ready { renamed.clone() } else { ready.clone() }));
+            let is_source_there = ready.class() == ReplyClass::Intermediate;
+            let reply = if is_source_there { renamed.clone() } else { ready.clone() };
+            return Ok(Some(Refusal { reply, is_source_there }));
         }
         // On a server that does not tell upper from lower case, a file renamed from `A` to `a` is still found as `A`.
         let may_be_both = from.as_bytes().eq_ignore_ascii_case(to.as_bytes());
@@ -70,17 +78,18 @@ impl Server {
         &self,
         from: &RemotePath,
         to: &RemotePath,
-        refusal: &Reply,
+        Refusal { reply: refusal, is_source_there }: &Refusal,
         deadline: Instant,
     ) -> RemoteResult<()> {
         let places = Places { from: self.find(from, deadline)?, to: self.find(to, deadline)? };
         let kinds = (places.from.map(|entry| entry.kind), places.to.map(|entry| entry.kind));
         match kinds {
-            (None, Some(_)) => {
+            (None, Some(_)) if *is_source_there => {
                 tracing::info!(%from, %to, reply = %refusal, "refused, and yet renamed");
                 Ok(())
             }
-            (None, None) => Err(RemoteError::NotFound),
+            // What lies at the new name then has lain there before.
+            (None, _) => Err(RemoteError::NotFound),
             (Some(_), None) => Err(self.explain(to, refusal, Purpose::Make, deadline)),
             (Some(EntryKind::Directory), Some(EntryKind::Directory)) => {
                 if !self.list(to, deadline)?.entries.is_empty() {
@@ -118,7 +127,7 @@ impl Server {
                 if let Err(error) = self.make_directory(to, deadline) {
                     tracing::warn!(%to, %error, "an empty directory that was to be replaced is gone");
                 }
-                Err(self.explain(to, &refusal, Purpose::Make, deadline))
+                Err(self.explain(to, &refusal.reply, Purpose::Make, deadline))
             }
         }
     }
@@ -134,8 +143,13 @@ impl Server {
         let Some(directory) = to.parent() else { return Err(refused(refusal)) };
         let backup = backup_path(&directory);
         // Not even the target alone can be renamed: that the name was taken was not the reason.
-        if self.rename_once(to, &backup, deadline)?.is_some() {
-            return Err(refused(refusal));
+        match self.rename_once(to, &backup, deadline) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(refused(refusal)),
+            Err(error) => {
+                self.restore(&backup, to);
+                return Err(error);
+            }
         }
         let result = self.rename_once(from, to, deadline);
         if let Ok(None) = result {
@@ -146,7 +160,7 @@ impl Server {
         }
         self.restore(&backup, to);
         match result? {
-            Some(refusal) => Err(refused(&refusal)),
+            Some(refusal) => Err(refused(&refusal.reply)),
             None => Ok(()),
         }
     }
@@ -159,7 +173,7 @@ impl Server {
             Ok(true) => String::from("its name is taken"),
             Ok(false) => match self.rename_once(backup, to, deadline) {
                 Ok(None) => return,
-                Ok(Some(refusal)) => refusal.to_string(),
+                Ok(Some(refusal)) => refusal.reply.to_string(),
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),

@@ -138,10 +138,18 @@ impl Server {
         Err(refused(&refusal))
     }
 
-    /// Where a listing cannot prove it: whether each way to ask is refused, and one of the refusals calls it absent.
+    /// Where a listing cannot prove it: whether its directory can be entered, each way to ask is refused, and one of the
+    /// refusals calls it absent. Of a directory that cannot be entered the server knows nothing either, and says the same.
     fn is_denied_by_all(&self, path: &RemotePath, refusal: &Reply, deadline: Instant) -> RemoteResult<bool> {
-        let questions = [Command::Size(path.clone()), Command::Mdtm(path.clone()), Command::Cwd(path.clone())];
+        let Some(parent) = path.parent() else { return Ok(false) };
+        let questions = [
+            Command::Cwd(parent),
+            Command::Size(path.clone()),
+            Command::Mdtm(path.clone()),
+            Command::Cwd(path.clone()),
+        ];
         let replies = self.ask(&questions, deadline)?;
-        Ok(!replies.iter().any(is_done) && replies.iter().chain([refusal]).any(says_not_there))
+        let Some((entered, denials)) = replies.split_first() else { return Ok(false) };
+        Ok(is_done(entered) && !denials.iter().any(is_done) && denials.iter().chain([refusal]).any(says_not_there))
     }
 }

@@ -234,6 +234,9 @@ fn rename_moves_and_replaces_files(remote: &dyn Remote, directory: &RemotePath) 
     remote.rename(&one, &other).unwrap();
     assert_eq!(names(remote, directory), [b"other"]);
     assert_eq!(content(remote, &other), b"one again");
+    // Nothing was renamed, whatever lies at the new name.
+    assert_error(remote.rename(&one, &other), |error| *error == RemoteError::NotFound);
+    assert_eq!(content(remote, &other), b"one again");
     let below = in_directory(directory, "below");
     remote.make_directory(&below).unwrap();
     remote.rename(&other, &in_directory(&below, "moved")).unwrap();
