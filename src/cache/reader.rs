@@ -44,6 +44,9 @@ pub struct ReaderOptions {
     pub deadline: Duration,
     /// How long a stream that nobody reads from keeps its connection.
     pub idle_close: Duration,
+    /// For how long a file is taken to be the version that was opened; a stream that begins later asks first, so that
+    /// its bytes do not meet those of another version.
+    pub version_ttl: Duration,
 }
 
 impl Default for ReaderOptions {
@@ -54,6 +57,7 @@ impl Default for ReaderOptions {
             streams_max: 8,
             deadline: Duration::from_secs(60),
             idle_close: Duration::from_secs(15),
+            version_ttl: Duration::from_secs(1),
         }
     }
 }
@@ -146,6 +150,16 @@ impl Shared {
     /// The server.
     pub(super) fn remote(&self) -> &dyn Remote {
         &*self.remote
+    }
+
+    /// The version that a stream is to bring, where it was not confirmed lately.
+    pub(super) fn unconfirmed(self: &Arc<Self>, key: StreamKey) -> Option<FileVersion> {
+        self.with_state(|state, _| state.unconfirmed(key, Instant::now()))
+    }
+
+    /// The server was asked at `asked` and has this version.
+    pub(super) fn confirmed(self: &Arc<Self>, key: StreamKey, asked: Instant) {
+        self.with_state(|state, _| state.confirmed(key, asked));
     }
 
     /// A stream's thread has started: where it opens its transfer. `None` where it is of no more use.

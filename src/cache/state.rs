@@ -154,6 +154,19 @@ impl State {
         }
     }
 
+    /// The version of a stream's track, where it is too long ago that the server was known to have it.
+    pub(super) fn unconfirmed(&mut self, key: StreamKey, now: Instant) -> Option<FileVersion> {
+        let track = find(&mut self.tracks, key.file, key.version)?;
+        (now.saturating_duration_since(track.confirmed) > self.options.version_ttl).then(|| track.version.clone())
+    }
+
+    /// The server had the version of this stream's track at `asked`.
+    pub(super) fn confirmed(&mut self, key: StreamKey, asked: Instant) {
+        if let Some(track) = find(&mut self.tracks, key.file, key.version) {
+            track.confirmed = track.confirmed.max(asked);
+        }
+    }
+
     /// A stream's thread has started; where it begins, or `None` where it is of no more use.
     pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<BlockIndex> {
         Some(find(&mut self.tracks, key.file, key.version)?.stream(key.number)?.begin(thread))

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::blocks::{BLOCK_LEN, Block, BlockIndex, VersionId};
 use super::readahead::{NEAR_LEN, WINDOW_LEN_START};
 use super::reader::{FileId, Shared};
+use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::{ReadStream, RemoteError, RemoteResult};
 
@@ -182,6 +183,7 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
     if !delay.is_zero() {
         thread::sleep(delay);
     }
+    confirm_version(shared, key, path)?;
     let Some(position) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
     let mut stream = shared.remote().open_read(path, position.offset())?;
     let me = thread::current();
@@ -198,6 +200,23 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
             Step::Park { until } => thread::park_timeout(until.saturating_duration_since(Instant::now())),
             Step::Stop => return Ok(()),
         }
+    }
+}
+
+/// Makes sure that the server still has the version whose blocks a stream is to bring. Its size alone, which is proved at
+/// the end, does not tell another content of the same size, and comes too late for what was read before.
+fn confirm_version(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath) -> RemoteResult<()> {
+    let Some(version) = shared.unconfirmed(key) else { return Ok(()) };
+    let asked = Instant::now();
+    match shared.remote().stat(path) {
+        Ok(entry) if FileVersion::of(&entry).is_some_and(|now| !now.agrees_with(&version)) => Err(RemoteError::Changed),
+        Ok(_) => {
+            shared.confirmed(key, asked);
+            Ok(())
+        }
+        // A server may let a file be read and say nothing of it.
+        Err(RemoteError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

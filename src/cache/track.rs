@@ -78,6 +78,8 @@ pub(super) struct Track {
     pub(super) pattern: Pattern,
     pub(super) streams: Vec<Stream>,
     pub(super) waiting: Vec<WaitingRead>,
+    /// When the server was last known to have this version; whoever reads it first has just opened it.
+    pub(super) confirmed: Instant,
     /// Streams that failed since a block last came.
     pub(super) failures: usize,
     /// A read waits for a stream that could not be started, for there are too many.
@@ -94,6 +96,7 @@ impl Track {
             pattern: Pattern::default(),
             streams: Vec::new(),
             waiting: Vec::new(),
+            confirmed: Instant::now(),
             failures: 0,
             is_short_of_streams: false,
         }

@@ -96,12 +96,9 @@ impl Filesystem {
         done: ReadDone,
     ) {
         let moved = self.file_path(reading.ino).is_some_and(|now| now != *path);
-        // Uploaded from here: the version that was asked for is gone, and the content is all on this side.
-        let uploaded = error == RemoteError::Changed && {
-            let content = reading.content.lock();
-            content.staging.is_some() && content.version.as_ref() != Some(version)
-        };
-        if (moved || uploaded) && reading.again < AGAIN_MAX {
+        // Uploaded from here, or given another time: the version that was asked for is gone, and another one is known.
+        let is_outdated = error == RemoteError::Changed && reading.content.lock().version.as_ref() != Some(version);
+        if (moved || is_outdated) && reading.again < AGAIN_MAX {
             reading.again += 1;
             return self.go_on_reading(reading, done);
         }

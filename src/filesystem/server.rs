@@ -23,6 +23,7 @@ impl Server {
             cache_bytes_max: options.cache_bytes_max,
             streams_max: options.streams_max,
             deadline: options.operation_timeout,
+            version_ttl: options.attr_timeout,
             ..ReaderOptions::default()
         };
         let reader = Reader::new(Arc::clone(&remote), reader_options);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::blocks::BLOCK_LEN;
 use super::*;
-use crate::protocol::{Entry, Name, Timestamp};
+use crate::protocol::{Entry, EntryKind, Name, Timestamp};
 use crate::remote::{Abilities, Listing, ReadStream, Space, WriteMode, WriteStream};
 
 const KIB: u64 = 1 << 10;
@@ -48,6 +48,10 @@ struct Script {
     cut_after: Option<(u64, usize)>,
     /// Errors for the next openings.
     refusals: Vec<RemoteError>,
+    /// What is said to be the mark of the version.
+    unique: Option<Box<[u8]>>,
+    /// How often was asked which version there is.
+    asked: usize,
     /// Where each stream was opened.
     opened: Vec<u64>,
     bytes: u64,
@@ -172,8 +176,14 @@ impl Remote for Server {
     fn list(&self, _: &RemotePath) -> RemoteResult<Listing> {
         unreachable!("a reader only reads")
     }
-    fn stat(&self, _: &RemotePath) -> RemoteResult<Entry> {
-        unreachable!("a reader only reads")
+    fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
+        let mut script = self.0.script.lock();
+        script.asked += 1;
+        let len = *script.lens.get(path.as_bytes()).ok_or(RemoteError::NotFound)?;
+        let mut entry = Entry::new(Name::new(b"a").unwrap(), EntryKind::File);
+        entry.size = Some(len);
+        entry.unique = script.unique.clone();
+        Ok(entry)
     }
     fn times(&self, _: &RemotePath, _: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>> {
         unreachable!("a reader only reads")
@@ -469,6 +479,34 @@ fn versions_never_mix_and_the_older_one_is_not_fetched_any_more() {
     assert_eq!(read(&reader, &old, 0, 1000), Ok(content(0, 0, 1000)));
     assert_eq!(read(&reader, &old, 6 * MIB, 1000), Err(RemoteError::Changed));
     assert_eq!(read(&reader, &new, 4 * MIB, 1000), Ok(content(1, 4 * MIB, 4 * MIB + 1000)));
+}
+
+#[test]
+fn stream_that_begins_later_asks_whether_it_is_still_the_same_version() {
+    let scripted = Scripted::with_file(8 * MIB);
+    let reader = reader(&scripted, ReaderOptions { version_ttl: Duration::ZERO, ..options() });
+    let version = named_version(8 * MIB, "old");
+    scripted.set(|script| script.unique = Some(Box::from(*b"old")));
+    assert_reads(&reader, &version, 0, 100);
+    assert_reads(&reader, &version, 4 * MIB, 100);
+    assert!(scripted.script.lock().asked > 0);
+    // Another content of the same size.
+    scripted.set(|script| {
+        script.seed = 1;
+        script.unique = Some(Box::from(*b"new"));
+    });
+    assert_eq!(read(&reader, &version, 7 * MIB, 100), Err(RemoteError::Changed));
+    assert_eq!(reader.get(FILE, &version, 0, 100), None);
+}
+
+#[test]
+fn file_that_was_just_opened_is_not_asked_for() {
+    let scripted = Scripted::with_file(8 * MIB);
+    let reader = reader(&scripted, ReaderOptions { version_ttl: Duration::from_secs(3600), ..options() });
+    for place in [0, 4, 2, 7] {
+        assert_reads(&reader, &version(8 * MIB), place * MIB, 100);
+    }
+    assert_eq!(scripted.script.lock().asked, 0);
 }
 
 #[test]
