@@ -9,6 +9,7 @@ mod config;
 mod credentials;
 mod exit_code;
 mod invocation;
+mod limits;
 mod logging;
 mod messages;
 mod netrc;

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use super::config::Config;
 use super::credentials::Credentials;
 use super::exit_code::Exit;
+use super::limits;
 use super::messages::Failed;
 use super::notify;
 use crate::filesystem::{Filesystem, FilesystemError};
@@ -35,6 +36,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failed> {
     // First, because it costs nothing: a wrong mountpoint should not cost a login.
     let mountpoint = Mountpoint::check(&config.mountpoint, &config.mount)?;
+    limits::raise_open_files();
     let filesystem = open(config, credentials)?;
     // Only now: until here a signal may end us as it always does.
     let signals = signals()?;

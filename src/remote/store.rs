@@ -158,7 +158,7 @@ impl FtpWriteStream {
     fn size_expected(&self) -> u64 {
         match self.plan {
             Plan::Create | Plan::Replace { .. } => self.sent,
-            Plan::Append { size } => size + self.sent,
+            Plan::Append { size } => size.saturating_add(self.sent),
         }
     }
 
