@@ -11,9 +11,7 @@
 use std::error::Error;
 use std::io;
 
-use ftpfs::pool::ServerOptions;
-use ftpfs::protocol::{Name, Secret};
-use ftpfs::remote::{FileTransfers as _, FtpRemote, Remote as _};
+use ftpfs::remote::{FileTransfers as _, FtpRemote, Name, Remote as _, Secret, ServerOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

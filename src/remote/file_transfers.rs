@@ -25,8 +25,7 @@ pub trait FileTransfers: Remote {
     /// Reads up to `len` bytes of a file from byte `offset` on; fewer only where the file ends.
     ///
     /// ```no_run
-    /// # use ftpfs::{pool::ServerOptions, protocol::RemotePath};
-    /// use ftpfs::remote::{FileTransfers as _, FtpRemote};
+    /// use ftpfs::remote::{FileTransfers as _, FtpRemote, RemotePath, ServerOptions};
     ///
     /// let remote = FtpRemote::connect(ServerOptions::new("ftp.example.org"))?;
     /// let path = RemotePath::parse(b"/pub/backup.tar")?;
@@ -76,8 +75,7 @@ pub trait FileTransfers: Remote {
     /// complete and its size proved; the old content is kept whatever happens before.
     ///
     /// ```no_run
-    /// # use ftpfs::{pool::ServerOptions, protocol::RemotePath};
-    /// use ftpfs::remote::{FileTransfers as _, FtpRemote};
+    /// use ftpfs::remote::{FileTransfers as _, FtpRemote, RemotePath, ServerOptions};
     ///
     /// let remote = FtpRemote::connect(ServerOptions::new("ftp.example.org"))?;
     /// let stored = remote.store(&RemotePath::parse(b"/incoming/hello.txt")?, &mut "hello\n".as_bytes())?;

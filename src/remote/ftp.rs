@@ -13,9 +13,7 @@ use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 /// A server reached by FTP. Any number of threads may use it at once; clones share their connections.
 ///
 /// ```no_run
-/// use ftpfs::pool::ServerOptions;
-/// use ftpfs::protocol::RemotePath;
-/// use ftpfs::remote::{FtpRemote, Remote as _};
+/// use ftpfs::remote::{FtpRemote, Remote as _, RemotePath, ServerOptions};
 ///
 /// let remote = FtpRemote::connect(ServerOptions::new("ftp.example.org"))?;
 /// for entry in remote.list(&RemotePath::root())?.entries {

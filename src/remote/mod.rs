@@ -3,7 +3,8 @@
 //! Every method of [`Remote`] asks the server and may wait for it, up to the deadlines it was made with; none
 //! of them hangs. [`FtpRemote`] is the real one; tests put one in memory in its place.
 //!
-//! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`], then the methods of [`Remote`].
+//! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`] with [`ServerOptions`], then the methods
+//! of [`Remote`] and [`FileTransfers`]. What they take and give from the layers below is named here again.
 
 pub mod error;
 mod file_transfers;
@@ -30,7 +31,9 @@ pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
 
-use crate::protocol::{Entry, Name, RemotePath, Timestamp};
+pub use crate::connection::Deadlines;
+pub use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
+pub use crate::protocol::{Entry, EntryKind, Name, NameError, Precision, RemotePath, Secret, Timestamp};
 
 /// A directory's entries as one answer of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
