@@ -409,6 +409,31 @@ fn wrong_password_is_never_sent_twice() {
 }
 
 #[test]
+fn login_refused_for_a_while_works_again_without_a_new_mount() {
+    let refusing = Arc::new(AtomicBool::new(false));
+    let for_server = Arc::clone(&refusing);
+    let server = ScriptedServer::serving(ORDERLY, move |dialogue, command| {
+        if for_server.load(Ordering::Acquire) && command.starts_with("PASS") {
+            dialogue.say("530 Login incorrect.");
+            return Answer::Done;
+        }
+        if command == "NOOP" { Answer::Close } else { Answer::Default }
+    });
+    let mut options = options(&server);
+    options.refusal_min = Duration::from_millis(50);
+    let pool = Pool::connect(options).unwrap();
+    refusing.store(true, Ordering::Release);
+    assert!(ask(&pool, &Command::Noop, Repeat::Safe).is_err());
+    assert!(matches!(ask(&pool, &Command::Pwd, Repeat::Safe), Err(PoolError::LoginRefused { .. })));
+    refusing.store(false, Ordering::Release);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ask(&pool, &Command::Pwd, Repeat::Safe).is_err() {
+        assert!(Instant::now() < deadline, "the login is not tried again");
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn refused_password_that_has_just_worked_is_a_limit() {
     let server = ScriptedServer::start(|dialogue| {
         dialogue.say(ORDERLY);

@@ -43,6 +43,10 @@ pub struct ServerOptions {
     pub backoff_max: Duration,
     /// How long a lowered ceiling stays before one more connection is tried.
     pub ceiling_regrowth: Duration,
+    /// How long a login that is refused although it was accepted once is not tried again, at first.
+    pub refusal_min: Duration,
+    /// The same after several refusals in a row; each time it doubles up to this.
+    pub refusal_max: Duration,
 }
 
 /// Who opens data connections.
@@ -105,6 +109,8 @@ impl ServerOptions {
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(5),
             ceiling_regrowth: Duration::from_secs(60),
+            refusal_min: Duration::from_secs(30),
+            refusal_max: Duration::from_secs(600),
         }
     }
 

@@ -68,8 +68,8 @@ struct State {
     next_number: u64,
     ceiling: Ceiling,
     backoff: Backoff,
-    /// A refused login stays refused.
-    refused: Option<PoolError>,
+    /// The password has worked when the mount began. That it is refused now is believed for a while.
+    refused: Option<Refusal>,
     closed: bool,
 }
 
@@ -110,6 +110,27 @@ struct Backoff {
     failure: Option<PoolError>,
     delay: Duration,
     until: Instant,
+}
+
+/// A login refused although the password was right once: it has been changed, or the server has lost its list of users for a
+/// moment. Tried again too often, some servers shut the address out.
+struct Refusal {
+    error: PoolError,
+    delay: Duration,
+    until: Instant,
+}
+
+impl Refusal {
+    /// The refusal that came when `before`, if any, was over: it stands twice as long.
+    fn after(before: Option<&Self>, error: PoolError, options: &ServerOptions) -> Self {
+        let delay = before.map_or(options.refusal_min, |before| before.delay.saturating_mul(2));
+        let delay = delay.min(options.refusal_max);
+        Self { error, delay, until: after(delay) }
+    }
+
+    fn stands(&self) -> bool {
+        remaining(self.until).is_some()
+    }
 }
 
 enum Granted {
@@ -272,8 +293,8 @@ impl Inner {
         if let Some(granted) = state.grant(waiter) {
             return Some(Ok(granted));
         }
-        if let Some(refused) = &state.refused {
-            return Some(Err(refused.clone()));
+        if let Some(refused) = state.refused.as_ref().filter(|refused| refused.stands()) {
+            return Some(Err(refused.error.clone()));
         }
         if remaining(deadline).is_some() {
             return None;
@@ -288,11 +309,12 @@ impl Inner {
 
     /// Begins the logins that those who wait can use: one at a time where the last one failed.
     fn log_in_where_useful(self: &Arc<Self>, state: &mut State) {
-        if state.closed || state.refused.is_some() || state.backoff.until > Instant::now() {
+        let is_refused = state.refused.as_ref().is_some_and(Refusal::stands);
+        if state.closed || is_refused || state.backoff.until > Instant::now() {
             return;
         }
         let mut count = state.logins_useful();
-        if state.backoff.failure.is_some() {
+        if state.backoff.failure.is_some() || state.refused.is_some() {
             count = count.min(1_usize.saturating_sub(state.logging_in));
         }
         for _ in 0..count {
@@ -322,6 +344,7 @@ impl Inner {
             }
             Ok(session) => {
                 state.backoff.succeeded();
+                state.refused = None;
                 state.idle.push(Idle { session: Arc::new(session), since: Instant::now() });
             }
             // The same password has just worked for others: this is a limit in unfamiliar words.
@@ -329,8 +352,9 @@ impl Inner {
                 state.lower_ceiling(PoolError::TooMany { reply }, &self.options);
             }
             Err(error @ PoolError::LoginRefused { .. }) => {
-                tracing::error!("{error}; it is not tried again");
-                state.refused = Some(error);
+                let refusal = Refusal::after(state.refused.as_ref(), error, &self.options);
+                tracing::error!("{}; it is not tried again for {:?}", refusal.error, refusal.delay);
+                state.refused = Some(refusal);
             }
             Err(error @ PoolError::TooMany { .. }) => state.lower_ceiling(error, &self.options),
             Err(error) => {
