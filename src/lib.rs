@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod cli;
 pub mod connection;
+pub mod control;
 pub mod filesystem;
 pub mod fuse;
 pub mod pool;

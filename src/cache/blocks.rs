@@ -92,6 +92,11 @@ impl BlockCache {
         self.versions.contains_key(&version)
     }
 
+    /// Bytes held, with what they cost beside; and the most there may be.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        (self.bytes, self.bytes_max)
+    }
+
     /// Keeps a block, and returns those that had to go for it.
     pub(super) fn insert(&mut self, version: VersionId, index: BlockIndex, block: Block) -> Vec<Block> {
         self.bytes += cost(&block);

@@ -15,5 +15,5 @@ mod track;
 pub mod version;
 
 pub use listings::Listings;
-pub use reader::{Done, FileId, Reader, ReaderOptions};
+pub use reader::{Done, FileId, Reader, ReaderOptions, ReaderUsage};
 pub use version::FileVersion;

@@ -62,6 +62,21 @@ impl Default for ReaderOptions {
     }
 }
 
+/// What a [`Reader`] holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReaderUsage {
+    /// Bytes of all blocks, with what they cost beside.
+    pub block_bytes: usize,
+    /// The most of them.
+    pub block_bytes_max: usize,
+    /// Transfers under way.
+    pub streams: usize,
+    /// Reads that wait for the server.
+    pub reads_waiting: usize,
+    /// How long the oldest of them does.
+    pub oldest_read: Option<Duration>,
+}
+
 /// All reads of clean files. One serves a whole mount.
 pub struct Reader {
     shared: Arc<Shared>,
@@ -115,6 +130,16 @@ impl Reader {
     /// [`RemoteError::Changed`].
     pub fn forget(&self, file: FileId) {
         self.shared.with_state(|state, effects| state.forget(file, effects));
+    }
+
+    /// As [`Self::forget`], for all files that `is_meant`; one that is being read from now keeps what it has.
+    pub fn forget_unread(&self, is_meant: impl Fn(FileId) -> bool) {
+        self.shared.with_state(|state, effects| state.forget_unread(is_meant, effects));
+    }
+
+    /// What is held now, and who waits.
+    pub fn usage(&self) -> ReaderUsage {
+        self.shared.with_state(|state, _| state.usage(Instant::now()))
     }
 
     /// Gives back the connections of a file that nobody has open any more; its blocks are kept. Reads that wait

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::blocks::{Block, BlockCache, BlockIndex, VersionId};
 use super::effects::{Effects, StreamStart};
 use super::readahead::{NEAR_LEN, SMALL_REST_LEN};
-use super::reader::{Done, FileId, ReaderOptions};
+use super::reader::{Done, FileId, ReaderOptions, ReaderUsage};
 use super::streams::{Outcome, Phase, Step, Stream, StreamKey};
 use super::track::{Pieces, Track, WaitingRead};
 use super::version::FileVersion;
@@ -303,6 +303,28 @@ impl State {
     pub(super) fn forget(&mut self, file: FileId, effects: &mut Effects) {
         for track in self.tracks.remove(&file).unwrap_or_default() {
             self.drop_track(track, &RemoteError::Changed, effects);
+        }
+    }
+
+    /// As [`Self::forget`], for each file that `is_meant` and that nobody reads from now.
+    pub(super) fn forget_unread(&mut self, is_meant: impl Fn(FileId) -> bool, effects: &mut Effects) {
+        let is_read = |tracks: &[Track]| tracks.iter().any(|track| !track.waiting.is_empty());
+        let meant = self.tracks.iter().filter(|(file, tracks)| is_meant(**file) && !is_read(tracks));
+        for file in meant.map(|(file, _)| *file).collect::<Vec<_>>() {
+            self.forget(file, effects);
+        }
+    }
+
+    /// What is held, and how long the oldest read waits.
+    pub(super) fn usage(&self, now: Instant) -> ReaderUsage {
+        let (block_bytes, block_bytes_max) = self.blocks.usage();
+        let begun = self.deadlines.values().next().and_then(|first| first.at.checked_sub(self.options.deadline));
+        ReaderUsage {
+            block_bytes,
+            block_bytes_max,
+            streams: self.active.len(),
+            reads_waiting: self.deadlines.len(),
+            oldest_read: begun.map(|begun| now.saturating_duration_since(begun)),
         }
     }
 

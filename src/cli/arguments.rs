@@ -19,7 +19,7 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
     name = "ftpfs",
     version,
     about = "Mounts an FTP server as a folder",
-    override_usage = "ftpfs [OPTIONS] URL MOUNTPOINT\n       ftpfs umount [--lazy] MOUNTPOINT",
+    override_usage = "ftpfs [OPTIONS] URL MOUNTPOINT\n       ftpfs status [--json] [--watch] [MOUNTPOINT]\n       ftpfs flush [--timeout TIME] MOUNTPOINT\n       ftpfs refresh MOUNTPOINT [PATH]\n       ftpfs umount [--lazy] MOUNTPOINT",
     after_help = "Examples:\n  \
         ftpfs ftp://ftp.example.org/pub /mnt/pub           anonymous\n  \
         ftpfs ftp://anna@nas.local/backup ~/nas            password from ~/.netrc, or asked for\n  \
@@ -34,7 +34,7 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
         FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
         Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
-        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 75 ended with files not stored.",
+        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 75 ended (or flushed) with files not stored.",
     max_term_width = 110
 )]
 pub(super) struct MountArguments {
@@ -230,14 +230,67 @@ pub(super) enum ChownArgument {
     Ignore,
 }
 
+/// Shows what mounts are doing.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ftpfs status", about = "Shows what a mount is doing", disable_version_flag = true)]
+pub(super) struct StatusArguments {
+    /// Where it is mounted (default: all mounts of this user)
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(super) mountpoint: Option<PathBuf>,
+    /// For programs: an object for a mountpoint, else an array of them
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show it again each second, until interrupted
+    #[arg(short, long)]
+    pub(super) watch: bool,
+}
+
+/// Uploads what is not on the server yet.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "ftpfs flush",
+    about = "Uploads what is not on the server yet, and returns when it is",
+    after_help = "Exit codes: 0 all is on the server; 75 some files are not, and are listed; 6 no ftpfs is mounted there.",
+    disable_version_flag = true
+)]
+pub(super) struct FlushArguments {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(super) mountpoint: PathBuf,
+    /// Wait no longer than this (default: as long as uploads get on)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Forgets what is cached.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "ftpfs refresh",
+    about = "Forgets what is known of files, so that the server is asked again",
+    disable_version_flag = true
+)]
+pub(super) struct RefreshArguments {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub(super) mountpoint: PathBuf,
+    /// A file or directory in it, by its path from the mountpoint or its whole path (default: everything)
+    #[arg(value_name = "PATH")]
+    pub(super) path: Option<PathBuf>,
+}
+
 /// Unmounts.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "ftpfs umount", about = "Unmounts an ftpfs", disable_version_flag = true)]
+#[command(
+    name = "ftpfs umount",
+    about = "Uploads what is not on the server yet, unmounts, and returns when the mount has ended",
+    after_help = "Exit codes: 0 unmounted, all is on the server; 75 some files are not, and are listed; 6 in use, or no ftpfs is mounted there.",
+    disable_version_flag = true
+)]
 pub(super) struct UmountArguments {
     /// Where it is mounted
     #[arg(value_name = "MOUNTPOINT")]
     pub(super) mountpoint: PathBuf,
-    /// Also if it is in use: it ends when the last open file is closed
+    /// Also if it is in use, and at once: it ends when the last open file is closed
     #[arg(short, long)]
     pub(super) lazy: bool,
 }
@@ -312,6 +365,9 @@ mod tests {
     fn definition_of_the_options_is_sound() {
         MountArguments::command().debug_assert();
         UmountArguments::command().debug_assert();
+        StatusArguments::command().debug_assert();
+        FlushArguments::command().debug_assert();
+        RefreshArguments::command().debug_assert();
     }
 
     #[test]

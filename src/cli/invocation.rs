@@ -1,4 +1,4 @@
-//! The ways to call the program, brought to one: `ftpfs …`, `ftpfs umount …`, `mount.ftpfs …` as mount(8) calls it, and
+//! The ways to call the program, brought to one: `ftpfs …`, `ftpfs umount …` and its like, `mount.ftpfs …` as mount(8) calls it, and
 //! `-o` with fstab's options.
 
 use std::ffi::{OsStr, OsString};
@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::arguments::{MountArguments, UmountArguments};
+use super::arguments::{FlushArguments, MountArguments, RefreshArguments, StatusArguments, UmountArguments};
 
 /// What the first argument is when the program has started itself to stay in the background.
 pub(super) const IN_BACKGROUND: &str = "--internal-in-background";
@@ -59,6 +59,12 @@ pub(super) enum Invocation {
     },
     /// Unmount.
     Umount(UmountArguments),
+    /// Show what mounts are doing.
+    Status(StatusArguments),
+    /// Upload what is dirty.
+    Flush(FlushArguments),
+    /// Forget what is cached.
+    Refresh(RefreshArguments),
     /// mount(8)'s `-f`: say what would be done, without doing it.
     Nothing,
 }
@@ -74,8 +80,12 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
         Some((first, rest)) if first == IN_BACKGROUND => (true, rest),
         _ => (false, rest),
     };
-    if rest.first().is_some_and(|first| first == "umount" || first == "unmount") {
-        return Ok(Invocation::Umount(UmountArguments::try_parse_from(rest)?));
+    match rest.first().and_then(|first| first.to_str()) {
+        Some("umount" | "unmount") => return Ok(Invocation::Umount(UmountArguments::try_parse_from(rest)?)),
+        Some("status") => return Ok(Invocation::Status(StatusArguments::try_parse_from(rest)?)),
+        Some("flush") => return Ok(Invocation::Flush(FlushArguments::try_parse_from(rest)?)),
+        Some("refresh") => return Ok(Invocation::Refresh(RefreshArguments::try_parse_from(rest)?)),
+        _ => {}
     }
     let rest = if is_mount_helper(program) {
         match from_mount_helper(rest) {
@@ -211,7 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn umount_is_a_word_of_its_own() {
+    fn commands_are_words_of_their_own() {
+        assert!(matches!(call(&["ftpfs", "status", "--json"]).unwrap(), Invocation::Status(status) if status.json));
+        assert!(matches!(call(&["ftpfs", "flush", "--timeout=5s", "/m"]).unwrap(), Invocation::Flush(_)));
+        assert!(matches!(call(&["ftpfs", "refresh", "/m", "a"]).unwrap(), Invocation::Refresh(_)));
+        assert!(call(&["ftpfs", "flush"]).is_err());
         assert!(matches!(call(&["ftpfs", "umount", "-l", "/m"]).unwrap(), Invocation::Umount(umount) if umount.lazy));
         assert!(call(&["ftpfs", "umount"]).is_err());
         assert!(call(&["ftpfs", "/m"]).is_err());

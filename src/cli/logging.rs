@@ -15,6 +15,9 @@ use tracing_subscriber::fmt;
 
 use super::syslog::Syslog;
 
+/// Lines of a status that somebody has asked for.
+pub(super) const STATUS_TARGET: &str = "ftpfs::status";
+
 /// Which lines are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verbosity {
@@ -73,5 +76,5 @@ fn filter(verbosity: Verbosity) -> EnvFilter {
         _ => "info,fuser=info,ftpfs=debug",
     };
     let dialogue = if verbosity.dialogue { "trace" } else { "off" };
-    EnvFilter::new(format!("{levels},ftpfs::dialogue={dialogue}"))
+    EnvFilter::new(format!("{levels},ftpfs::dialogue={dialogue},{STATUS_TARGET}=info"))
 }

@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the whole program. What it does in order: understand the command line (`invocation`, `arguments`, `config`), find
 //! the password (`credentials`), go to the background (`background`), then the mount itself (`serve`).
+//! The commands for a mount that is there (`requests`, `unmount`) talk to its process (`control`).
 
 mod arguments;
 mod background;
@@ -14,8 +15,12 @@ mod logging;
 mod messages;
 mod netrc;
 mod notify;
+mod progress;
+mod requests;
 mod serve;
+mod status_text;
 mod syslog;
+mod unmount;
 mod url;
 
 use std::ffi::OsString;
@@ -23,14 +28,12 @@ use std::process::ExitCode;
 
 pub use exit_code::Exit;
 
-use arguments::{MountArguments, UmountArguments};
+use arguments::MountArguments;
 use background::Started;
 use config::Config;
 use invocation::Invocation;
 use logging::Destination;
 use messages::Failed;
-
-use crate::fuse::{Detach, unmount};
 
 /// Runs the program with its arguments, the first being its own name.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -38,7 +41,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let result = match invocation::parse(&arguments) {
         Ok(Invocation::Mount { arguments: options, in_background: true }) => stay_in_background(&options),
         Ok(Invocation::Mount { arguments: options, in_background: false }) => mount(&arguments, &options),
-        Ok(Invocation::Umount(options)) => umount(&options),
+        Ok(Invocation::Umount(options)) => unmount::run(&options),
+        Ok(Invocation::Status(options)) => requests::status(&options),
+        Ok(Invocation::Flush(options)) => requests::flush(&options),
+        Ok(Invocation::Refresh(options)) => requests::refresh(&options),
         Ok(Invocation::Nothing) => Ok(Exit::Success.into()),
         Err(error) => {
             // Help and version are no errors, and go to the standard output.
@@ -95,10 +101,4 @@ fn destination(config: &Config, otherwise: Destination) -> Result<Destination, F
     let Some(path) = &config.log_file else { return Ok(otherwise) };
     Destination::file(path)
         .map_err(|error| Failed::new(Exit::Usage, format!("cannot log to {}: {error}", path.display())))
-}
-
-fn umount(options: &UmountArguments) -> Result<ExitCode, Failed> {
-    let how = if options.lazy { Detach::Lazily } else { Detach::Politely };
-    unmount(&options.mountpoint, how)?;
-    Ok(Exit::Success.into())
 }

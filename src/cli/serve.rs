@@ -1,26 +1,35 @@
 //! The life of a mount: log in, list, mount, serve until somebody unmounts or a signal comes, store what is left.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded, select};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::config::Config;
 use super::credentials::Credentials;
 use super::exit_code::Exit;
 use super::limits;
+use super::logging::STATUS_TARGET;
 use super::messages::Failed;
 use super::notify;
-use crate::filesystem::{Filesystem, FilesystemError};
+use super::status_text::{self, count};
+use crate::control::{ControlServer, RuntimeDirectory, Subject};
+use crate::filesystem::{DirtyFile, Filesystem, FilesystemError};
 use crate::fuse::{Mount, MountError, Mountpoint};
 use crate::protocol::RemotePath;
 use crate::remote::FtpRemote;
 
 /// Signals that end the mount; a second one ends it at once.
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// The signal that puts the status into the log.
+const REPORTING: i32 = SIGUSR1;
+/// Paths that the last line names; the lines before it name all.
+const PATHS_IN_A_LINE: usize = 20;
 
 /// What the end of a mount could not store.
 type Unsaved = Vec<(RemotePath, FilesystemError)>;
@@ -37,11 +46,26 @@ pub(super) fn run(
     // First, because it costs nothing: a wrong mountpoint should not cost a login.
     let mountpoint = Mountpoint::check(&config.mountpoint, &config.mount)?;
     limits::raise_open_files();
-    let filesystem = open(config, credentials)?;
+    let user = credentials.user.escape_ascii().to_string();
+    let filesystem = open(config, credentials, &user)?;
     // Only now: until here a signal may end us as it always does.
-    let signals = signals()?;
+    let reported = Arc::new(OnceLock::new());
+    let signals = signals(Arc::clone(&reported))?;
     let timeout = config.filesystem.operation_timeout;
-    let mount = Mount::new(Arc::clone(&filesystem), &mountpoint, &config.mount, timeout)?;
+    let mount = Arc::new(Mount::new(Arc::clone(&filesystem), &mountpoint, &config.mount, timeout)?);
+    let subject = Arc::new(Subject {
+        url: config.url.to_string(),
+        user,
+        mountpoint: mountpoint.path().to_owned(),
+        mounted_at: SystemTime::now(),
+        shutdown_timeout: config.shutdown_timeout,
+        filesystem: Arc::clone(&filesystem),
+        mount: Arc::clone(&mount),
+        ending: AtomicBool::new(false),
+    });
+    // The cell is new, so it is empty.
+    let _ = reported.set(Arc::clone(&subject));
+    let control = control(&subject);
     tracing::info!(url = %config.url, mountpoint = %mountpoint.path().display(), "mounted");
     if let Err(error) = ready() {
         detach(&mount);
@@ -50,14 +74,25 @@ pub(super) fn run(
     notify::tell_systemd("READY=1");
     let ending = serve(&mount, &filesystem, &signals, config.shutdown_timeout);
     notify::tell_systemd("STOPPING=1");
-    Ok(finish(&mount, &filesystem, &signals, &ending))
+    subject.ending.store(true, Ordering::Release);
+    let (exit, unsaved) = finish(&mount, &filesystem, &signals, &ending);
+    if let Some(control) = control {
+        control.announce_end(exit.number(), &unsaved);
+    }
+    Ok(exit)
+}
+
+/// Begins to answer `ftpfs status` and its like. A mount that cannot be asked is still a mount.
+fn control(subject: &Arc<Subject>) -> Option<ControlServer> {
+    let started =
+        RuntimeDirectory::of_user().and_then(|directory| ControlServer::start(directory, Arc::clone(subject)));
+    started.inspect_err(|error| tracing::warn!("`ftpfs status` will not find this mount: {error}")).ok()
 }
 
 /// Logs in and lists the directory once.
-fn open(config: &Config, credentials: Credentials) -> Result<Arc<Filesystem>, Failed> {
-    let user = credentials.user.escape_ascii().to_string();
+fn open(config: &Config, credentials: Credentials, user: &str) -> Result<Arc<Filesystem>, Failed> {
     let remote = FtpRemote::connect(config.server_options(credentials))
-        .map_err(|error| Failed::connecting(&config.url, &user, &error))?;
+        .map_err(|error| Failed::connecting(&config.url, user, &error))?;
     let directory = config
         .url
         .directory
@@ -101,8 +136,13 @@ fn serve(mount: &Mount, filesystem: &Filesystem, signals: &Receiver<i32>, shutdo
     }
 }
 
-/// Stores what is not on the server yet, and ends what is still under way.
-fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, ending: &Ending) -> Exit {
+/// Stores what is not on the server yet, and ends what is still under way. Returns what could not be stored, too.
+fn finish(
+    mount: &Mount,
+    filesystem: &Arc<Filesystem>,
+    signals: &Receiver<i32>,
+    ending: &Ending,
+) -> (Exit, Vec<DirtyFile>) {
     // A second of grace: files may have been open up to the deadline, and most of what they left is small.
     let deadline = ending.deadline.max(Instant::now() + Duration::from_secs(1));
     let unsaved = match flush(filesystem) {
@@ -123,19 +163,30 @@ fn finish(mount: &Mount, filesystem: &Arc<Filesystem>, signals: &Receiver<i32>, 
     for (path, error) in unsaved.iter().flatten() {
         tracing::error!(%path, "not stored: {error}");
     }
-    let dirty = filesystem.dirty_count();
+    let mut left = filesystem.dirty_files();
     // Files whose last handle went meanwhile are not dirty any more, stored or not.
-    let lost = filesystem.lost_count().saturating_sub(ending.lost_before);
+    left.extend(filesystem.lost_files(ending.lost_before));
     let failed = unsaved.is_none_or(|unsaved| !unsaved.is_empty());
-    if dirty + lost == 0 && !failed {
-        return Exit::Success;
+    if left.is_empty() {
+        if failed {
+            tracing::warn!("the end of the mount was cut short, with nothing left to store");
+        }
+        return (Exit::Success, left);
     }
-    if dirty + lost == 0 {
-        tracing::warn!("the end of the mount was cut short, with nothing left to store");
-        return Exit::Success;
+    for DirtyFile { path, size, error, .. } in &left {
+        let error = error.as_ref().map_or_else(|| "there was no time for it".into(), ToString::to_string);
+        tracing::error!(%path, size, "not on the server: {error}");
     }
-    tracing::error!(files = dirty + lost, "ended with files that are not on the server");
-    Exit::Unsaved
+    tracing::error!("ended with {} not on the server: {}", count(left.len(), "file"), paths(&left));
+    (Exit::Unsaved, left)
+}
+
+/// The paths in a line; each has one of its own above, so that this one may end early.
+fn paths(files: &[DirtyFile]) -> String {
+    let named: Vec<String> = files.iter().take(PATHS_IN_A_LINE).map(|file| file.path.to_string()).collect();
+    let hidden = files.len() - named.len();
+    let more = if hidden > 0 { format!(", and {hidden} more") } else { String::new() };
+    named.join(", ") + &more
 }
 
 fn flush(filesystem: &Arc<Filesystem>) -> std::io::Result<Receiver<Unsaved>> {
@@ -154,19 +205,30 @@ fn detach(mount: &Mount) {
     }
 }
 
-/// The ending signals as messages.
-fn signals() -> Result<Receiver<i32>, Failed> {
+/// The ending signals as messages. [`REPORTING`] puts the status of the mount into the log instead.
+fn signals(reported: Arc<OnceLock<Arc<Subject>>>) -> Result<Receiver<i32>, Failed> {
     let failed = |error: std::io::Error| Failed::new(Exit::Failure, format!("signals cannot be received: {error}"));
-    let mut signals = Signals::new(ENDING).map_err(failed)?;
+    let mut signals = Signals::new(ENDING.into_iter().chain([REPORTING])).map_err(failed)?;
     let (tell, told) = bounded(2);
     let spawned = thread::Builder::new().name("ftpfs-signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if signal == REPORTING {
+                reported.get().into_iter().for_each(|subject| report(subject));
+                continue;
+            }
             // More than two mean no more than two.
             let _ = tell.try_send(signal);
         }
     });
     spawned.map_err(failed)?;
     Ok(told)
+}
+
+/// Whoever sends the signal wants to see it, so it is logged without `-v` too.
+fn report(subject: &Subject) {
+    for line in status_text::status(&subject.status(), SystemTime::now()).lines() {
+        tracing::info!(target: STATUS_TARGET, "{line}");
+    }
 }
 
 impl From<MountError> for Failed {

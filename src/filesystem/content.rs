@@ -37,6 +37,10 @@ pub(super) struct ContentState {
     pub(super) staging: Option<Staging>,
     /// Whether the server lacks something of it.
     pub(super) dirty: bool,
+    /// Since when, where it is.
+    pub(super) dirty_since: Instant,
+    /// Why the last upload failed; nothing where it did not.
+    pub(super) upload_error: Option<FilesystemError>,
     /// Handles open for writing.
     pub(super) writers: u32,
     /// A modification time that was asked for, to be set once the content is there.
@@ -68,6 +72,8 @@ impl Content {
         let state = ContentState {
             entry,
             dirty: version.is_none(),
+            dirty_since: Instant::now(),
+            upload_error: None,
             version,
             staging: None,
             writers: 0,
@@ -176,6 +182,9 @@ impl ContentState {
 
     /// Notes that the file was changed at `time`.
     pub(super) fn touch(&mut self, time: Timestamp) {
+        if !self.dirty {
+            self.dirty_since = Instant::now();
+        }
         self.dirty = self.detached != Some(Detached::Removed);
         self.time_wanted = None;
         self.entry.modified = Some(time);

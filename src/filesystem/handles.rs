@@ -114,6 +114,10 @@ impl Handles {
         self.handles.remove(&id)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Handle> {
+        self.handles.values()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.handles.len()
     }

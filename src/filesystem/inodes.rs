@@ -5,6 +5,7 @@
 //! waiting to be uploaded, and nothing below it is known.
 
 use super::content::Content;
+use super::refresh::KnownInode;
 use crate::cache::FileVersion;
 use crate::protocol::{EntryKind, Name, RemotePath};
 use std::collections::HashMap;
@@ -101,6 +102,20 @@ impl Inodes {
             true
         };
         self.inodes.keys().copied().filter(|ino| is_within(*ino)).collect()
+    }
+
+    /// What the kernel knows at or below `tree`.
+    pub(super) fn known_to_kernel(&self, tree: InodeNumber) -> Vec<KnownInode> {
+        let everything = tree == InodeNumber::ROOT;
+        let within = if everything { self.inodes.keys().copied().collect() } else { self.within(tree) };
+        let known = within.into_iter().filter_map(|ino| Some((ino, self.inodes.get(&ino)?)));
+        let known = known.filter(|(_, inode)| inode.lookups > 0);
+        let describe = |(ino, inode): (InodeNumber, &Inode)| KnownInode {
+            ino,
+            place: inode.place.clone(),
+            is_directory: inode.kind == EntryKind::Directory,
+        };
+        known.map(describe).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (InodeNumber, &Inode)> {

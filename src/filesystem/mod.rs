@@ -6,6 +6,7 @@
 //!
 //! The operations lie in the files below, each a part of [`Filesystem`]: `lookup` (lookup, getattr, readlink, statfs),
 //! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr), `upload`.
+//! Beside them: what the filesystem tells of itself (`usage`), and what it forgets when told to (`refresh`).
 
 mod ask;
 pub mod attributes;
@@ -23,6 +24,7 @@ pub mod options;
 mod overrides;
 mod ranges;
 mod read;
+mod refresh;
 mod rename;
 mod sending;
 mod server;
@@ -30,6 +32,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 mod upload;
+pub mod usage;
 mod write;
 
 pub use attributes::{Attributes, Found, LookupResult, SetAttributes, SetTime, SpaceInformation};
@@ -38,6 +41,8 @@ pub use error::{FilesystemError, FilesystemResult};
 pub use handles::{DirectoryEntry, HandleId, OpenFlags, Opened, SeekFor};
 pub use inodes::InodeNumber;
 pub use options::FilesystemOptions;
+pub use refresh::{KnownInode, Refreshed};
+pub use usage::{DirtyFile, Usage};
 
 use crate::cache::Listings;
 use crate::protocol::{Precision, RemotePath, Timestamp};
@@ -49,8 +54,8 @@ use overrides::Overrides;
 use parking_lot::Mutex;
 use server::Server;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use usage::LostFiles;
 
 /// Bytes of the longest name.
 const NAME_LEN_MAX: usize = 255;
@@ -70,7 +75,7 @@ pub type ReadDone = Box<dyn FnOnce(FilesystemResult<Vec<u8>>) + Send>;
 /// A directory of the server as a filesystem.
 ///
 /// Locks, in the order they are taken: `state`, then one file's content, then one of the innermost, which take no other
-/// (`listings`, `overrides`, `space`, those of the reader). None is held while waiting for the server. What
+/// (`listings`, `overrides`, `space`, `lost`, those of the reader). None is held while waiting for the server. What
 /// must not run twice on a file meanwhile (upload, rename, removal) holds a claim on it instead; several claims are taken in
 /// ascending order of inode numbers, and no claim is waited for with a lock held.
 pub struct Filesystem {
@@ -84,7 +89,7 @@ pub struct Filesystem {
     space: Mutex<Option<(Instant, SpaceInformation)>>,
     state: Mutex<State>,
     /// Files that were given up.
-    lost: AtomicUsize,
+    lost: Mutex<LostFiles>,
 }
 
 struct State {
@@ -120,7 +125,7 @@ impl Filesystem {
             overrides: Overrides::new(),
             space: Mutex::new(None),
             state: Mutex::new(state),
-            lost: AtomicUsize::new(0),
+            lost: Mutex::default(),
             options,
             clock,
         };
@@ -130,14 +135,7 @@ impl Filesystem {
 
     /// How many files are not on the server as they are here.
     pub fn dirty_count(&self) -> usize {
-        let state = self.state.lock();
-        state.inodes.all().filter(|(_, inode)| inode.content.as_ref().is_some_and(|content| content.is_dirty())).count()
-    }
-
-    /// How many files were given up since the mount began: their last handle is gone, and what was written to them could not
-    /// be stored. The log names them.
-    pub fn lost_count(&self) -> usize {
-        self.lost.load(Ordering::Relaxed)
+        self.contents().iter().filter(|(_, content)| content.is_dirty()).count()
     }
 
     /// How many inodes are known and handles open; both fall back to 1 and 0 when the kernel has let go of everything.

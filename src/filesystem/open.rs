@@ -7,11 +7,13 @@ use super::ask::parse_new_name;
 use super::content::Content;
 use super::handles::{Handle, HandleKind};
 use super::namespace::USUAL_FILE_MODES;
-use super::{Access, Filesystem, FilesystemError, FilesystemResult, Found, HandleId, InodeNumber, OpenFlags, Opened};
+use super::{
+    Access, DirtyFile, Filesystem, FilesystemError, FilesystemResult, Found, HandleId, InodeNumber, OpenFlags, Opened,
+};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Filesystem {
     /// Opens a file.
@@ -200,12 +202,15 @@ impl Filesystem {
     /// Nobody has a dirty file open any more and it could not be uploaded: close has said so, or says so in the log.
     fn give_up(&self, ino: InodeNumber, content: &Content, error: &FilesystemError) {
         let place = self.place(ino);
+        let file = self.dirty_file(ino, content, Instant::now());
         let was_new = {
             let mut content = content.lock();
             content.dirty = false;
             content.version.is_none()
         };
-        self.lost.fetch_add(1, Ordering::Relaxed);
+        if let Some(file) = file {
+            self.lost.lock().push(DirtyFile { error: Some(error.clone()), ..file });
+        }
         let Some((directory, name)) = place else {
             tracing::error!(%ino, %error, "what was written to a file that has no name any more is lost");
             return;

@@ -4,9 +4,9 @@
 //! having shown an [`Access`] that allows it.
 
 use super::{Access, FilesystemError, FilesystemOptions, FilesystemResult};
-use crate::cache::{FileId, FileVersion, Reader, ReaderOptions};
+use crate::cache::{FileId, FileVersion, Reader, ReaderOptions, ReaderUsage};
 use crate::protocol::RemotePath;
-use crate::remote::{Abilities, Remote, RemoteResult};
+use crate::remote::{Abilities, Connections, Remote, RemoteResult};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,16 @@ impl Server {
     /// What the server can do; memory only.
     pub(super) fn abilities(&self) -> Abilities {
         self.remote.abilities()
+    }
+
+    /// What connections there are; memory only.
+    pub(super) fn connections(&self) -> Option<Connections> {
+        self.remote.connections()
+    }
+
+    /// What the reader holds; memory only.
+    pub(super) fn reader_usage(&self) -> ReaderUsage {
+        self.reader.usage()
     }
 
     /// Cached bytes only.
@@ -93,6 +103,11 @@ impl Server {
     /// Drops the blocks of a file whose content is another one now.
     pub(super) fn forget(&self, file: FileId) {
         self.reader.forget(file);
+    }
+
+    /// The same for all files that `is_meant`, but for those that are being read from now.
+    pub(super) fn forget_unread(&self, is_meant: impl Fn(FileId) -> bool) {
+        self.reader.forget_unread(is_meant);
     }
 
     /// Gives back the connections of a file that nobody has open.

@@ -20,7 +20,11 @@ impl Filesystem {
     /// What it failed with; the file stays dirty.
     pub(super) fn upload(&self, access: Access, ino: InodeNumber, content: &Arc<Content>) -> FilesystemResult<()> {
         let claim = content.claim(access, self.options.operation_timeout)?;
-        self.upload_claimed(access, ino, &claim)
+        let result = self.upload_claimed(access, ino, &claim);
+        if result != Err(FilesystemError::WouldWait) {
+            content.lock().upload_error = result.clone().err();
+        }
+        result
     }
 
     /// As [`Self::upload`], for who has the claim.
@@ -187,15 +191,11 @@ impl Filesystem {
 
     /// Uploads every file that is still dirty; for the end of the mount. Returns the paths that failed.
     pub fn flush_all(&self) -> Vec<(RemotePath, FilesystemError)> {
-        let dirty: Vec<(InodeNumber, Arc<Content>)> = {
-            let state = self.state.lock();
-            let contents = state.inodes.all().filter_map(|(ino, inode)| Some((ino, inode.content.clone()?)));
-            contents.filter(|(_, content)| content.is_dirty()).collect()
-        };
+        let contents = self.contents();
         let upload = |(ino, content): (InodeNumber, Arc<Content>)| {
             let error = self.upload(Access::Server, ino, &content).err()?;
             Some((self.file_path(ino).unwrap_or_else(RemotePath::root), error))
         };
-        dirty.into_iter().filter_map(upload).collect()
+        contents.into_iter().filter(|(_, content)| content.is_dirty()).filter_map(upload).collect()
     }
 }

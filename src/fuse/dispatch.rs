@@ -19,7 +19,7 @@ use fuser::{Errno, Request};
 use tracing::Level;
 
 use super::errno;
-use super::parked::{GivenUp, Parked, Parking, Slot, Waiting};
+use super::parked::{GivenUp, Parked, Parking, Slot, Unanswered, Waiting};
 use super::replies::Refuse;
 use super::workers::{QueueFull, Turn, Workers};
 use crate::filesystem::{Access, Filesystem, FilesystemError, FilesystemResult};
@@ -203,6 +203,11 @@ impl Dispatch {
                 reply.refuse(errno::QUEUE_FULL);
             }
         }
+    }
+
+    /// The operations that wait for the server now, but reads, which nobody here watches.
+    pub(super) fn unanswered(&self) -> Unanswered {
+        self.parked.unanswered()
     }
 
     /// Waits until the workers have nothing to do, at most until `deadline`, and says whether that was reached.

@@ -9,11 +9,14 @@ mod adapter;
 mod dispatch;
 mod errno;
 mod fusermount;
+mod kernel_cache;
 mod mount;
 mod parked;
 mod replies;
 mod session;
 mod workers;
 
-pub use mount::{Detach, MountError, MountOptions, Mountpoint, unmount};
+pub use kernel_cache::KernelCache;
+pub use mount::{Detach, MountError, MountOptions, Mountpoint, absolute, unmount};
+pub use parked::Unanswered;
 pub use session::Mount;

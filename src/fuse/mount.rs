@@ -292,8 +292,17 @@ fn detach(path: &Path, how: Detach) -> Result<(), MountError> {
     }
 }
 
-/// The path without symbolic links, found without touching its last component: that may be a dead mount.
-fn absolute(path: &Path) -> Result<PathBuf, MountError> {
+/// The path without symbolic links. An ftpfs that is mounted there is not touched: its process may be dead or stopped.
+///
+/// # Errors
+/// [`MountError::Missing`], [`MountError::NotDirectory`], or what the system says of it.
+pub fn absolute(path: &Path) -> Result<PathBuf, MountError> {
+    if let (Ok(whole), Some(name)) = (std::path::absolute(path), path.file_name())
+        && let Some(Ok(parent)) = whole.parent().map(fs::canonicalize)
+        && find(&parent.join(name)).is_some_and(|entry| entry.filesystem_type == FILESYSTEM_TYPE)
+    {
+        return Ok(parent.join(name));
+    }
     match fs::canonicalize(path) {
         Ok(path) => return Ok(path),
         Err(error) if errno::is_dead_mount(&error) => {}

@@ -112,6 +112,34 @@ impl Parked {
     }
 }
 
+/// The replies that wait at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unanswered {
+    /// How many there are.
+    pub count: usize,
+    /// Which operation has waited longest, and for how long.
+    pub oldest: Option<(&'static str, Duration)>,
+}
+
+impl Parked {
+    /// Who waits now, and for how long.
+    pub(super) fn unanswered(&self) -> Unanswered {
+        let now = Instant::now();
+        let state = self.shared.state.lock();
+        let waiting =
+            state.parked.values().filter(|(_, _, reply)| reply.upgrade().is_some_and(|reply| !reply.is_answered()));
+        let mut unanswered = Unanswered::default();
+        for (since, parking, _) in waiting {
+            let age = now.saturating_duration_since(*since);
+            unanswered.count += 1;
+            if unanswered.oldest.is_none_or(|(_, oldest)| age > oldest) {
+                unanswered.oldest = Some((parking.operation, age));
+            }
+        }
+        unanswered
+    }
+}
+
 impl Drop for Parked {
     fn drop(&mut self) {
         self.shared.state.lock().closing = true;

@@ -12,7 +12,9 @@ use fuser::{Config, Session, SessionACL};
 
 use super::adapter::Adapter;
 use super::dispatch::Dispatch;
+use super::kernel_cache::KernelCache;
 use super::mount::{MountError, MountOptions, Mounted, Mountpoint};
+use super::parked::Unanswered;
 use crate::filesystem::Filesystem;
 
 /// Threads that listen to the kernel. They never wait for anything, so more than the machine has cores are of no use.
@@ -23,6 +25,7 @@ pub struct Mount {
     mounted: Mounted,
     dispatch: Arc<Dispatch>,
     ended: Receiver<io::Result<()>>,
+    kernel_cache: KernelCache,
 }
 
 impl Mount {
@@ -44,13 +47,14 @@ impl Mount {
         let notifier = Arc::new(OnceLock::new());
         let adapter = Adapter::new(Arc::clone(&dispatch), Arc::clone(&notifier));
         let acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+        let device = attached.device.try_clone();
         let started = Session::from_fd(adapter, attached.device, acl, configuration()).and_then(|session| {
             // The cell is new, so it is empty.
             let _ = notifier.set(session.notifier());
-            run(session)
+            Ok((KernelCache::new(session.notifier(), device?), run(session)?))
         });
-        let ended = match started {
-            Ok(ended) => ended,
+        let (kernel_cache, ended) = match started {
+            Ok(started) => started,
             Err(error) => {
                 if let Err(error) = mounted.detach() {
                     tracing::warn!(%error, "what was mounted could not be detached again");
@@ -59,7 +63,7 @@ impl Mount {
             }
         };
         mounted.widen_read_ahead();
-        Ok(Self { mounted, dispatch, ended })
+        Ok(Self { mounted, dispatch, ended, kernel_cache })
     }
 
     /// Receives one message when the kernel has no more requests: after `umount`, [`Self::detach`] or [`Self::abort`].
@@ -78,6 +82,16 @@ impl Mount {
     /// Makes every call still under way in the mount fail at once.
     pub fn abort(&self) {
         self.mounted.abort();
+    }
+
+    /// The operations that wait for the server now, but reads, which [`Filesystem::usage`] counts; memory only.
+    pub fn unanswered(&self) -> Unanswered {
+        self.dispatch.unanswered()
+    }
+
+    /// What the kernel believes of this mount.
+    pub fn kernel_cache(&self) -> &KernelCache {
+        &self.kernel_cache
     }
 
     /// Waits until no operation is under way, at most until `deadline`, and says whether that was reached.

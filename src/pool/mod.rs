@@ -9,6 +9,7 @@
 //! Not here: what a refusal means for a file (`remote::refusal`).
 
 mod ceiling;
+pub mod connections;
 pub mod error;
 mod opening;
 pub mod options;
@@ -19,6 +20,7 @@ pub mod retry;
 pub mod session;
 pub mod transfer;
 
+pub use connections::Connections;
 pub use error::PoolError;
 pub use options::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
 pub use pool::{Lease, Pool, Purpose, SharedSession};

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::ceiling::Ceiling;
+use super::connections::Connections;
 use super::error::PoolError;
 use super::options::ServerOptions;
 use super::profile::ServerProfile;
@@ -218,6 +219,26 @@ impl Pool {
     /// The deadline of an operation that begins now.
     pub fn operation_deadline(&self) -> Instant {
         after(self.inner.options.operation_timeout)
+    }
+
+    /// What connections there are and who has them; memory only.
+    pub fn connections(&self) -> Connections {
+        let state = self.inner.state.lock();
+        let lent = |purpose| state.leases.values().filter(|record| record.purpose == purpose).count();
+        let refused = state.refused.as_ref().map(|refused| &refused.error);
+        Connections {
+            shared: state.shared.is_some(),
+            shared_users: state.shared.as_ref().map_or(0, |slot| slot.users),
+            listing: lent(Purpose::Listing),
+            reading: lent(Purpose::Read),
+            writing: lent(Purpose::Write),
+            idle: state.idle.len(),
+            logging_in: state.logging_in,
+            waiting: state.waiters.len(),
+            ceiling: state.ceiling.get(),
+            ceiling_max: self.inner.options.connections_max,
+            login_failure: refused.or(state.backoff.failure.as_ref()).map(ToString::to_string),
+        }
     }
 
     /// How many connections the server lets us have, as far as it has said.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::RemoteResult;
 use super::known::Known;
 use super::server::Server;
-use super::{Abilities, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, read_range, store};
+use super::{Abilities, Connections, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, read_range, store};
 use crate::pool::{Pool, ServerOptions, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 
@@ -111,6 +111,10 @@ impl Remote for FtpRemote {
 
     fn space(&self, directory: &RemotePath) -> RemoteResult<Option<Space>> {
         self.server.space(directory, self.server.deadline())
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        Some(self.server.pool.connections())
     }
 
     fn abilities(&self) -> Abilities {

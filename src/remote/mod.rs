@@ -27,6 +27,7 @@ mod store;
 mod symlink;
 mod times;
 
+pub use crate::pool::Connections;
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
@@ -231,4 +232,9 @@ pub trait Remote: Send + Sync {
 
     /// What is known of the server so far; memory only, no round trip.
     fn abilities(&self) -> Abilities;
+
+    /// What connections there are; memory only. `None` where it is no server with connections.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
 }

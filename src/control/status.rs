@@ -1,0 +1,216 @@
+//! What a mount tells of itself: gathered from memory on the mount's side, read on the other.
+//!
+//! Fields are only ever added: a reader takes what it knows, and a field that is missing as zero or nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::message::{FILES_MAX, Unsaved};
+use crate::filesystem::{DirtyFile, Filesystem, Usage};
+use crate::fuse::{Mount, Unanswered};
+use crate::remote::Connections;
+
+/// A mount, as it can be asked about.
+pub struct Subject {
+    /// The server and the directory on it, without any password.
+    pub url: String,
+    /// Who is logged in there.
+    pub user: String,
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Since when.
+    pub mounted_at: SystemTime,
+    /// How long its end may take.
+    pub shutdown_timeout: Duration,
+    /// The files.
+    pub filesystem: Arc<Filesystem>,
+    /// The kernel's side.
+    pub mount: Arc<Mount>,
+    /// Nothing is mounted any more, and what is left is being uploaded.
+    pub ending: AtomicBool,
+}
+
+/// What a mount is doing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The mount's process.
+    pub process_id: u32,
+    /// Where it is mounted; a path that is no UTF-8 is shown with U+FFFD.
+    pub mountpoint: String,
+    /// The URL, without any password.
+    pub server: String,
+    /// Who is logged in.
+    pub user: String,
+    /// When it was mounted, in seconds since 1970.
+    pub mounted_at: u64,
+    /// Nothing is mounted any more, and what is left is being uploaded.
+    pub ending: bool,
+    /// How long its end may take.
+    pub shutdown_timeout_seconds: f64,
+    /// The connections to the server.
+    pub connections: Option<ConnectionStatus>,
+    /// What programs wait for.
+    pub operations: OperationStatus,
+    /// What is remembered.
+    pub caches: CacheStatus,
+    /// What is open.
+    pub open: OpenStatus,
+    /// What is not on the server.
+    pub dirty: DirtyStatus,
+}
+
+/// See [`Connections`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // They are those of `Connections`.
+pub struct ConnectionStatus {
+    pub shared: bool,
+    pub shared_users: usize,
+    pub listing: usize,
+    pub reading: usize,
+    pub writing: usize,
+    pub idle: usize,
+    pub logging_in: usize,
+    pub waiting: usize,
+    pub ceiling: usize,
+    pub ceiling_max: usize,
+    pub login_failure: Option<String>,
+}
+
+/// Operations of programs that wait for the server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OperationStatus {
+    /// How many.
+    pub waiting: usize,
+    /// How long the oldest of them does.
+    pub oldest_seconds: Option<f64>,
+    /// Which one that is: `read`, `lookup`...
+    pub oldest: Option<String>,
+}
+
+/// What is remembered, and the most of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CacheStatus {
+    /// Entries of listings.
+    pub listing_entries: usize,
+    /// About the most of them.
+    pub listing_entries_max: usize,
+    /// Memory for the content of files.
+    pub block_bytes: usize,
+    /// The most of it.
+    pub block_bytes_max: usize,
+    /// Transfers under way for those who read.
+    pub streams: usize,
+    /// Files and directories that the kernel knows.
+    pub inodes: usize,
+}
+
+/// What programs have open.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OpenStatus {
+    /// How often files.
+    pub files: usize,
+    /// How often directories.
+    pub directories: usize,
+}
+
+/// What is not on the server as it is in the mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DirtyStatus {
+    /// How many files.
+    pub count: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// Which, the oldest first (the first thousand of them).
+    pub files: Vec<Unsaved>,
+}
+
+impl Subject {
+    /// Gathers what is known now. Asks no server and waits for none.
+    pub fn status(&self) -> Status {
+        let usage = self.filesystem.usage();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            process_id: std::process::id(),
+            mountpoint: self.mountpoint.to_string_lossy().into_owned(),
+            server: self.url.clone(),
+            user: self.user.clone(),
+            mounted_at: self.mounted_at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            ending: self.ending.load(Ordering::Acquire),
+            shutdown_timeout_seconds: self.shutdown_timeout.as_secs_f64(),
+            operations: operations(&usage, self.mount.unanswered()),
+            caches: CacheStatus {
+                listing_entries: usage.listing_entries,
+                listing_entries_max: usage.listing_entries_max,
+                block_bytes: usage.reader.block_bytes,
+                block_bytes_max: usage.reader.block_bytes_max,
+                streams: usage.reader.streams,
+                inodes: usage.inodes,
+            },
+            open: OpenStatus { files: usage.open_files, directories: usage.open_directories },
+            dirty: DirtyStatus {
+                count: usage.dirty.len(),
+                bytes: usage.dirty.iter().map(|file| file.size).sum(),
+                files: first(&usage.dirty),
+            },
+            connections: usage.connections.map(ConnectionStatus::from),
+        }
+    }
+}
+
+/// As many of `files` as a reply names.
+pub(super) fn first(files: &[DirtyFile]) -> Vec<Unsaved> {
+    files.iter().take(FILES_MAX).map(Unsaved::from).collect()
+}
+
+fn operations(usage: &Usage, unanswered: Unanswered) -> OperationStatus {
+    let read = usage.reader.oldest_read.map(|age| ("read", age));
+    let oldest = read.into_iter().chain(unanswered.oldest).max_by_key(|(_, age)| *age);
+    OperationStatus {
+        waiting: usage.reader.reads_waiting + unanswered.count,
+        oldest_seconds: oldest.map(|(_, age)| age.as_secs_f64()),
+        oldest: oldest.map(|(operation, _)| operation.into()),
+    }
+}
+
+impl From<Connections> for ConnectionStatus {
+    fn from(connections: Connections) -> Self {
+        let Connections {
+            shared,
+            shared_users,
+            listing,
+            reading,
+            writing,
+            idle,
+            logging_in,
+            waiting,
+            ceiling,
+            ceiling_max,
+            login_failure,
+        } = connections;
+        Self {
+            shared,
+            shared_users,
+            listing,
+            reading,
+            writing,
+            idle,
+            logging_in,
+            waiting,
+            ceiling,
+            ceiling_max,
+            login_failure,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a pool tells of itself: how many connections there are, and who has them.
+
+/// The connections to one server, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// Whether there is one that questions are pipelined on.
+    pub shared: bool,
+    /// Callers that use it now.
+    pub shared_users: usize,
+    /// Lent for a listing.
+    pub listing: usize,
+    /// Lent for a RETR.
+    pub reading: usize,
+    /// Lent for a STOR or APPE.
+    pub writing: usize,
+    /// Logged in, and nobody has them.
+    pub idle: usize,
+    /// Logins under way.
+    pub logging_in: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+    /// How many the server lets us have, as far as it has said.
+    pub ceiling: usize,
+    /// How many we would have at most (`--connections`).
+    pub ceiling_max: usize,
+    /// Why the last login failed; `None` where it did not.
+    pub login_failure: Option<String>,
+}
