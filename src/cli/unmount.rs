@@ -38,7 +38,7 @@ pub(super) fn run(options: &UmountArguments) -> Result<ExitCode, Failed> {
     if let Err(error) = flushed {
         tracing::debug!(%error, "the mount could not be told to upload");
     }
-    let end = Pending::send(&directory, &socket, &Request::End);
+    let end = await_end(&directory, &socket);
     unmount(&mountpoint, Detach::Politely)?;
     let ended = wait(&directory, &socket, end?, timeout + GRACE)?;
     if ended.unsaved_count > 0 {
@@ -53,6 +53,14 @@ fn reach(mountpoint: &Path) -> Option<(RuntimeDirectory, Socket, Status)> {
     let found = find(&directory, Some(mountpoint)).ok()?;
     let (socket, status) = found.into_iter().find(|(_, status)| !status.ending)?;
     Some((directory, socket, status))
+}
+
+/// Asks to be told of the end. Requests are taken up in turn, so once a later one is answered this one counts, however soon the
+/// end comes.
+fn await_end(directory: &RuntimeDirectory, socket: &Socket) -> Result<Pending, ControlError> {
+    let end = Pending::send(directory, socket, &Request::End)?;
+    let _: Status = ask(directory, socket, &Request::Status)?;
+    Ok(end)
 }
 
 /// Waits until the process is gone, and returns what it said of its end.
