@@ -35,6 +35,10 @@ impl Filesystem {
         let opened = self.add_handle(ino, content, flags)?;
         if flags.truncate && flags.write {
             if let Err(error) = self.set_size_of(access, opened.handle, 0, true) {
+                if let Ok((_, content, _)) = self.file_handle(opened.handle) {
+                    let mut content = content.lock();
+                    content.writers = content.writers.saturating_sub(1);
+                }
                 self.drop_handle(opened.handle);
                 return Err(error);
             }
@@ -188,15 +192,25 @@ impl Filesystem {
     /// [`FilesystemError::WouldWait`], [`FilesystemError::BadHandle`]; no other.
     pub fn release(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
         let (ino, content, flags) = self.file_handle(handle)?;
-        let is_last_writer = flags.write && content.lock().writers <= 1;
-        if is_last_writer && content.is_dirty() {
-            self.server.ask(access)?;
+        if flags.write && self.take_back_writer(access, &content)? {
             if let Err(error) = self.upload(access, ino, &content) {
                 self.give_up(ino, &content, &error);
             }
         }
         self.drop_handle(handle);
         Ok(())
+    }
+
+    /// Counts one writer less, and says whether it was the last one of a dirty file. One step under one lock: of several
+    /// handles released at once, exactly one is the last.
+    fn take_back_writer(&self, access: Access, content: &Content) -> FilesystemResult<bool> {
+        let mut content = content.lock();
+        let is_last_of_dirty = content.writers <= 1 && content.dirty;
+        if is_last_of_dirty {
+            self.server.ask(access)?;
+        }
+        content.writers = content.writers.saturating_sub(1);
+        Ok(is_last_of_dirty)
     }
 
     /// Nobody has a dirty file open any more and it could not be uploaded: close has said so, or says so in the log.
@@ -227,13 +241,9 @@ impl Filesystem {
     /// Takes a file's handle away, and with the last of them what was known of the content.
     fn drop_handle(&self, handle: HandleId) {
         let mut state = self.state.lock();
-        let Some(Handle { ino, kind: HandleKind::File { content, flags } }) = state.handles.remove(handle) else {
+        let Some(Handle { ino, kind: HandleKind::File { content, .. } }) = state.handles.remove(handle) else {
             return;
         };
-        {
-            let mut content = content.lock();
-            content.writers = content.writers.saturating_sub(u32::from(flags.write));
-        }
         let Some(inode) = state.inodes.get_mut(ino) else { return };
         inode.handles = inode.handles.saturating_sub(1);
         if inode.handles == 0 {

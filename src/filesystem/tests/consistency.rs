@@ -1,6 +1,7 @@
 //! What other clients change, and when it is seen here.
 
 use super::*;
+use std::sync::Barrier;
 use std::thread;
 
 #[test]
@@ -301,6 +302,27 @@ fn write_waits_for_the_end_of_an_upload_and_is_uploaded_after_it() {
     });
     mount.close(handle);
     assert_eq!(mount.remote.content("/f").unwrap(), b"two");
+}
+
+#[test]
+fn file_left_dirty_by_handles_released_at_once_is_uploaded_by_one_of_them() {
+    for _ in 0..200 {
+        let mount = Mount::new(|_| {});
+        let (first, second) = (mount.create("f"), mount.create("f"));
+        mount.write(first, 0, "written through mmap, after the last close");
+        let start = Barrier::new(2);
+        thread::scope(|scope| {
+            for handle in [first, second] {
+                let (start, filesystem) = (&start, &mount.filesystem);
+                scope.spawn(move || {
+                    start.wait();
+                    filesystem.release(Access::Server, handle).unwrap();
+                });
+            }
+        });
+        assert_eq!(mount.filesystem.dirty_count(), 0);
+        assert_eq!(mount.cat("f"), "written through mmap, after the last close");
+    }
 }
 
 #[test]
