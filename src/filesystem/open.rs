@@ -192,10 +192,11 @@ impl Filesystem {
     /// [`FilesystemError::WouldWait`], [`FilesystemError::BadHandle`]; no other.
     pub fn release(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
         let (ino, content, flags) = self.file_handle(handle)?;
-        if flags.write && self.take_back_writer(access, &content)? {
-            if let Err(error) = self.upload(access, ino, &content) {
-                self.give_up(ino, &content, &error);
-            }
+        if flags.write
+            && self.take_back_writer(access, &content)?
+            && let Err(error) = self.upload(access, ino, &content)
+        {
+            self.give_up(ino, &content, &error);
         }
         self.drop_handle(handle);
         Ok(())
