@@ -39,7 +39,8 @@ impl Filesystem {
     /// `plus` asks for attributes too.
     ///
     /// # Errors
-    /// Those of the listing.
+    /// Those of the listing. Behind the last entry [`FilesystemError::Failed`] where the server cut the listing short: who
+    /// mirrors the directory must not take what is missing for removed.
     pub fn read_directory(
         &self,
         access: Access,
@@ -69,6 +70,11 @@ impl Filesystem {
             .map(|(place, record)| (place, record.entry.clone()))
             .collect();
         let page = if plus { self.with_exact_times(access, &directory, page)? } else { page };
+        if page.is_empty() && cookie >= COOKIE_BASE && snapshot.is_cut_short() {
+            return Err(FilesystemError::Failed {
+                reason: "the server cut the listing of this directory short".into(),
+            });
+        }
         if cookie == 0 {
             self.state.lock().handles.set_snapshot(handle, snapshot);
         }

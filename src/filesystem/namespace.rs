@@ -47,7 +47,8 @@ impl Filesystem {
         // What was just made is empty: that needs no question.
         self.listings.forget_tree(&path);
         if let Flight::Lead(lead) = self.listings.begin_listing(&path, self.clock.instant()) {
-            let _empty = self.listings.install(lead, Ok(Listing { entries: Vec::new(), complete: true }));
+            let _empty =
+                self.listings.install(lead, Ok(Listing { entries: Vec::new(), complete: true, cut_short: false }));
         }
         let modified = Some(Timestamp { precision: Precision::Minute, ..self.now() });
         let entry = Entry { modified, ..Entry::new(name, EntryKind::Directory) };

@@ -87,7 +87,7 @@ impl Server {
         let fetched = self.fetch_lines(lease, directory, deadline)?;
         let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
         self.note_missing(directory, &fetched);
-        Ok(Listing { entries: fetched.parsed.entries, complete })
+        Ok(Listing { entries: fetched.parsed.entries, complete, cut_short: fetched.is_truncated })
     }
 
     /// MLSD; `None` where the server does not have it, or not in a form that can be read.
@@ -163,6 +163,7 @@ impl Server {
     ) -> Result<Listing, PoolError> {
         self.note_missing(directory, &facts);
         let mut complete = facts.is_whole();
+        let mut cut_short = facts.is_truncated;
         let shows_links = &self.known.mlsd_shows_links;
         if shows_links.get() == Verdict::Unknown {
             match self.profile().kind() {
@@ -180,6 +181,7 @@ impl Server {
                     // A LIST that hides names may hide a broken link as well.
                     let shows_all = !self.profile().list_all.is_no() || lines.shows_dot_names();
                     complete &= !shows_links.is_no() || (lines.is_whole() && shows_all);
+                    cut_short |= lines.is_truncated && !shows_links.is_yes();
                     if add_links(&mut facts.parsed.entries, lines.parsed.entries) {
                         shows_links.learn(Verdict::No);
                     } else {
@@ -191,7 +193,7 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Listing { entries: facts.parsed.entries, complete })
+        Ok(Listing { entries: facts.parsed.entries, complete, cut_short })
     }
 
     fn note_missing(&self, directory: &RemotePath, fetched: &Fetched) {

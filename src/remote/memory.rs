@@ -345,7 +345,7 @@ impl Remote for MemoryRemote {
             let mut entries: Vec<Entry> = children.map(|(path, item)| state.entry(path, item, precision)).collect();
             let complete = state.behaviour.listing_entries_max.is_none_or(|max| entries.len() <= max);
             entries.truncate(state.behaviour.listing_entries_max.unwrap_or(usize::MAX));
-            Ok(Listing { entries, complete })
+            Ok(Listing { entries, complete, cut_short: !complete })
         })
     }
 

@@ -44,6 +44,8 @@ pub struct Listing {
     /// Whether a name that is not in `entries` is proved absent. False where the server said, or a round number
     /// of entries suggests, that it cut the listing short, or hides names that begin with a dot.
     pub complete: bool,
+    /// Whether the server said that it cut the listing short: there are names that are not in `entries`.
+    pub cut_short: bool,
 }
 
 /// How the bytes given to [`Remote::open_write`] become the file.

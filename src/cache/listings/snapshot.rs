@@ -33,6 +33,7 @@ pub struct Snapshot {
     records: Vec<Option<Arc<Record>>>,
     places: HashMap<Name, usize>,
     complete: bool,
+    cut_short: bool,
     listed_at: Instant,
 }
 
@@ -43,6 +44,7 @@ impl Snapshot {
             records: Vec::with_capacity(listing.entries.len()),
             places: HashMap::with_capacity(listing.entries.len()),
             complete: listing.complete,
+            cut_short: listing.cut_short,
             listed_at,
         };
         for entry in listing.entries {
@@ -60,6 +62,11 @@ impl Snapshot {
     /// Whether a name that is not here is proved absent.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Whether there are names that the listing did not show.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// How many names there are.

@@ -28,7 +28,7 @@ fn lead(listings: &Listings, directory: &str, now: Instant) -> Lead {
 
 fn install(listings: &Listings, directory: &str, entries: Vec<Entry>, complete: bool, now: Instant) {
     let lead = lead(listings, directory, now);
-    listings.install(lead, Ok(Listing { entries, complete })).unwrap();
+    listings.install(lead, Ok(Listing { entries, complete, cut_short: !complete })).unwrap();
 }
 
 fn modified(listings: &Listings, text: &str, now: Instant) -> Option<i64> {
@@ -65,7 +65,7 @@ fn changes_made_while_a_listing_is_in_flight_are_laid_over_it() {
     let flight = lead(&listings, "/", now);
     listings.insert(&path("/"), file("made", 0, Precision::Second), now);
     listings.remove(&path("/"), &name("removed"), now);
-    let listing = Listing { entries: vec![file("removed", 0, Precision::Second)], complete: true };
+    let listing = Listing { entries: vec![file("removed", 0, Precision::Second)], complete: true, cut_short: false };
     let snapshot = listings.install(flight, Ok(listing)).unwrap();
     assert!(snapshot.get(&name("made")).is_some());
     assert!(snapshot.get(&name("removed")).is_none());
@@ -87,7 +87,7 @@ fn answer_that_comes_after_its_directory_was_forgotten_is_not_kept() {
     let flight = lead(&listings, "/d", now);
     listings.forget_tree(&path("/d"));
     listings.answered(&path("/d"), &name("a"), None, asked, now);
-    listings.install(flight, Ok(Listing { entries: Vec::new(), complete: true })).unwrap();
+    listings.install(flight, Ok(Listing { entries: Vec::new(), complete: true, cut_short: false })).unwrap();
     assert_eq!(listings.get(&path("/d"), &name("a"), HALF_MINUTE, now), Known::Unknown);
 }
 

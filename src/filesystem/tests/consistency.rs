@@ -273,6 +273,34 @@ fn cut_listing_proves_no_absence() {
 }
 
 #[test]
+fn reading_a_directory_that_the_server_cut_short_ends_with_an_error_behind_what_it_showed() {
+    let mount = Mount::new(|remote| {
+        for name in ["a", "b", "c", "d"] {
+            remote.put(&format!("/{name}"), name);
+        }
+        remote.behave(|behaviour| behaviour.listing_entries_max = Some(2));
+    });
+    for (page, plus) in [(1, false), (3, true), (100, false)] {
+        let handle = mount.filesystem.open_directory(Access::Server, ROOT).unwrap();
+        let read = |cookie| mount.filesystem.read_directory(Access::Server, handle, cookie, page, plus);
+        let (mut names, mut cookie) = (Vec::new(), 0);
+        let error = loop {
+            match read(cookie) {
+                Ok(entries) => {
+                    cookie = entries.last().expect("an end would say that this was all").next_cookie;
+                    names.extend(entries.into_iter().map(|entry| entry.name));
+                }
+                Err(error) => break error,
+            }
+        };
+        let shown: [&[u8]; 4] = [b".", b"..", b"a", b"b"];
+        assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), shown, "{page} at a time");
+        assert!(matches!(error, FilesystemError::Failed { .. }), "{error}");
+        mount.filesystem.release_directory(handle);
+    }
+}
+
+#[test]
 fn new_file_is_shown_in_a_listing_that_does_not_know_it() {
     let mount = Mount::new(|_| {});
     let handle = mount.create("f");
