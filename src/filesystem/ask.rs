@@ -70,7 +70,32 @@ impl Filesystem {
             Err(RemoteError::NotFound) => None,
             Err(error) => return Err(error.into()),
         };
+        if let Some(entry) = &answer
+            && self.is_told_by_listings_alone(directory, entry)
+            && let Some(listed) = self.listed(access, directory, name)?
+        {
+            return Ok(Some(listed));
+        }
         Ok(self.listings.answered(directory, name, answer, asked, now))
+    }
+
+    /// Whether an answer lacks what a listing told before. Without MLST a directory is found by entering it, and that says
+    /// neither when it changed nor who may do what in it.
+    fn is_told_by_listings_alone(&self, directory: &RemotePath, answer: &Entry) -> bool {
+        let known = || self.listings.get(directory, &answer.name, Duration::MAX, self.clock.instant());
+        answer.kind == EntryKind::Directory
+            && answer.modified.is_none()
+            && matches!(known(), Known::Present(record)
+                if record.entry.kind == EntryKind::Directory && record.entry.modified.is_some())
+    }
+
+    /// The name as a new listing shows it, if the directory may be listed.
+    fn listed(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
+        match self.list(access, directory) {
+            Ok(snapshot) => Ok(snapshot.get(name).map(|record| record.entry.clone())),
+            Err(FilesystemError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lists a directory, or waits for the listing that is in flight.

@@ -50,6 +50,8 @@ pub struct Behaviour {
     pub symlinks: bool,
     /// Whether [`Remote::stat`] answers for what a link points to, as some servers do.
     pub stat_follows_links: bool,
+    /// Whether [`Remote::stat`] tells a directory's time and permission bits: it cannot where there is no MLST.
+    pub stat_tells_directories: bool,
     /// Listings hold this many entries at most, and then prove no absence.
     pub listing_entries_max: Option<usize>,
     /// Whether `finish` tells the modification time.
@@ -69,6 +71,7 @@ impl Default for Behaviour {
             set_mode: true,
             symlinks: false,
             stat_follows_links: false,
+            stat_tells_directories: true,
             listing_entries_max: None,
             finish_tells_time: false,
             bytes_max: None,
@@ -360,7 +363,11 @@ impl Remote for MemoryRemote {
                 let target = parent.join_relative(&item.target).ok();
                 item = target.and_then(|target| state.items.get(&target)).unwrap_or(item);
             }
-            Ok(state.entry(path, item, state.best_precision()))
+            let entry = state.entry(path, item, state.best_precision());
+            if entry.kind == EntryKind::Directory && !state.behaviour.stat_tells_directories {
+                return Ok(Entry::new(entry.name, entry.kind));
+            }
+            Ok(entry)
         })
     }
 

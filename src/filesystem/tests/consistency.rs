@@ -301,6 +301,24 @@ fn reading_a_directory_that_the_server_cut_short_ends_with_an_error_behind_what_
 }
 
 #[test]
+fn directory_that_only_listings_tell_about_keeps_its_time_when_it_is_asked_for_alone() {
+    let mount = Mount::new(|remote| {
+        for number in 0..200 {
+            remote.put(&format!("/f{number}"), "x");
+        }
+        remote.put_directory("/d");
+        remote.behave(|behaviour| behaviour.stat_tells_directories = false);
+    });
+    let made = mount.find("d").unwrap().mtime;
+    mount.advance(60);
+    assert_eq!(mount.find("d").unwrap().mtime, made);
+    mount.advance(60);
+    // Another client changes it: what is shown is what the server says now, not what was known.
+    mount.remote.put_directory("/d");
+    assert_eq!(mount.find("d").unwrap().mtime, made + Duration::from_secs(120));
+}
+
+#[test]
 fn new_file_is_shown_in_a_listing_that_does_not_know_it() {
     let mount = Mount::new(|_| {});
     let handle = mount.create("f");
