@@ -38,6 +38,7 @@ on_each_server! {
     small_files_in_a_row_stay_in_step
     answers_to_many_threads_are_each_their_own
     epsv_pasv_and_active_mode_all_carry_data
+    server_on_ipv6_is_read_and_written_in_passive_and_active_mode
     one_connection_serves_reads_and_questions_in_turn
     session_dropped_by_an_idle_server_is_replaced
     restarted_server_is_found_again
@@ -49,7 +50,7 @@ fn options(server: &Server) -> ServerOptions {
     // RUST_LOG=ftpfs::dialogue=debug shows who said what.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-    let mut options = ServerOptions::new("127.0.0.1");
+    let mut options = ServerOptions::new(server.host());
     options.port = server.port();
     options.user = USER.as_bytes().into();
     options.password = Secret::new(PASSWORD);
@@ -240,6 +241,24 @@ fn epsv_pasv_and_active_mode_all_carry_data(kind: ServerKind) {
         for offset in [0, 50_000] {
             assert!(read_all(&mut lease, "/file", offset) == pattern(100_000)[offset as usize..], "{mode:?}");
         }
+        let mut transfer = lease.start(&[], Command::Stor(path("/up")), Direction::Send, soon()).unwrap();
+        transfer.write_all(b"up").unwrap();
+        transfer.finish_writing().unwrap();
+        assert_eq!(fs::read(server.folder().join("up")).unwrap(), b"up");
+    }
+}
+
+fn server_on_ipv6_is_read_and_written_in_passive_and_active_mode(kind: ServerKind) {
+    let settings = ServerSettings { ipv6: true, ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    put(&server, "file", &pattern(100_000));
+    for mode in [ServerOptions::new("::1").data_mode, DataMode::Active { address: None, ports: None }] {
+        if kind == ServerKind::Embedded && matches!(mode, DataMode::Active { .. }) {
+            continue; // libunftp has it switched off.
+        }
+        let pool = Pool::connect(ServerOptions { data_mode: mode.clone(), ..options(&server) }).unwrap();
+        let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+        assert!(read_all(&mut lease, "/file", 50_000) == pattern(100_000)[50_000..], "{mode:?}");
         let mut transfer = lease.start(&[], Command::Stor(path("/up")), Direction::Send, soon()).unwrap();
         transfer.write_all(b"up").unwrap();
         transfer.finish_writing().unwrap();

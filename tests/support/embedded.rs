@@ -1,5 +1,6 @@
 //! A real FTP server in the test process: libunftp over a folder, with the same account as the other servers.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Authenticator for OneAccount {
 }
 
 impl EmbeddedServer {
-    pub(super) fn start(folder: PathBuf, port: u16, idle_timeout: Option<Duration>) -> Self {
+    pub(super) fn start(folder: PathBuf, host: &str, port: u16, idle_timeout: Option<Duration>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("embedded-ftp")
@@ -49,7 +50,8 @@ impl EmbeddedServer {
             builder = builder.idle_session_timeout(idle.as_secs());
         }
         let server = builder.build().unwrap();
-        runtime.spawn(async move { server.listen(format!("127.0.0.1:{port}")).await });
+        let address = SocketAddr::new(host.parse().unwrap(), port).to_string();
+        runtime.spawn(async move { server.listen(address).await });
         Self { runtime }
     }
 

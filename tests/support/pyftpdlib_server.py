@@ -38,7 +38,7 @@ Handler.auth_failed_timeout = 0
 if settings["idle_seconds"]:
     Handler.timeout = settings["idle_seconds"]
 
-server = FTPServer(("127.0.0.1", settings["port"]), Handler)
+server = FTPServer((settings["host"], settings["port"]), Handler)
 if settings["connections_max"]:
     server.max_cons_per_ip = settings["connections_max"]
 # Left to itself its loop can sleep for ever instead of not at all, and then forgets its timeouts.

@@ -88,6 +88,8 @@ pub(crate) struct ServerSettings {
     pub(crate) idle_timeout: Option<Duration>,
     /// After how many entries it cuts a listing short: Pure-FTPd only.
     pub(crate) listing_max: Option<u32>,
+    /// Whether it listens on ::1 instead of 127.0.0.1.
+    pub(crate) ipv6: bool,
 }
 
 /// A server that runs, or has been stopped and can run again on the same port.
@@ -142,9 +144,17 @@ impl Server {
         self.port
     }
 
+    /// The address it listens on.
+    pub(crate) fn host(&self) -> &'static str {
+        if self.settings.ipv6 { "::1" } else { "127.0.0.1" }
+    }
+
     /// The URL of the account's root, without the password.
     pub(crate) fn url(&self) -> String {
-        format!("ftp://{USER}@127.0.0.1:{}/", self.port)
+        if self.settings.ipv6 {
+            return format!("ftp://{USER}@[{}]:{}/", self.host(), self.port);
+        }
+        format!("ftp://{USER}@{}:{}/", self.host(), self.port)
     }
 
     /// Makes all below `path` in the server's folder the server's own, so that it may change what a test put there.
@@ -171,7 +181,8 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         self.stop();
         if self.kind == ServerKind::Embedded {
-            let server = embedded::EmbeddedServer::start(self.folder(), self.port, self.settings.idle_timeout);
+            let server =
+                embedded::EmbeddedServer::start(self.folder(), self.host(), self.port, self.settings.idle_timeout);
             self.running = Some(Running::Embedded(server));
         } else {
             let command = self.command();
@@ -240,10 +251,14 @@ impl Server {
         let account = format!("{USER}:x:{SERVER_UID}:{SERVER_UID}::{}:/bin/sh\n", self.folder().display());
         fs::write(&users, fs::read_to_string("/etc/passwd").unwrap() + &account).unwrap();
         let mut lines = format!(
-            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
+            "{listen}\nlisten_port={port}\nbackground=NO\n\
              anonymous_enable=NO\nlocal_enable=YES\npam_service_name=ftpfs\nchroot_local_user=YES\nallow_writeable_chroot=YES\n\
              write_enable=YES\nlocal_umask=022\nsecure_chroot_dir={empty}\nxferlog_enable=NO\n\
              delay_failed_login=0\nmax_login_fails=3\n",
+            listen = match self.settings.ipv6 {
+                true => "listen=NO\nlisten_ipv6=YES\nlisten_address6=::1",
+                false => "listen=YES\nlisten_address=127.0.0.1",
+            },
             port = self.port,
             empty = pam.display(),
         );
@@ -278,11 +293,13 @@ impl Server {
         .unwrap();
         fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
         let mut lines = format!(
-            "ServerType standalone\nDefaultAddress 127.0.0.1\nUseIPv6 off\nPort {port}\nUser nobody\nGroup nogroup\n\
+            "ServerType standalone\nDefaultAddress {host}\nUseIPv6 {ipv6}\nPort {port}\nUser nobody\nGroup nogroup\n\
              ModulePath {modules}\nLoadModule mod_site_misc.c\n\
              AuthOrder mod_auth_file.c\nAuthUserFile {users}\nRequireValidShell off\nDefaultRoot ~\nUmask 022\n\
              UseReverseDNS off\nWtmpLog off\nTransferLog none\nAllowOverwrite on\nMaxInstances 60\n\
              SystemLog {home}/proftpd.log\nScoreboardFile {home}/scoreboard\nPidFile {home}/pid\nDelayEngine off\n",
+            host = self.host(),
+            ipv6 = if self.settings.ipv6 { "on" } else { "off" },
             port = self.port,
             modules = tree().join("usr/lib/proftpd").display(),
             users = users.display(),
@@ -316,7 +333,7 @@ impl Server {
         assert!(made.success(), "pure-pw mkdb failed");
         let mut arguments = strings([
             text(&tree().join("usr/sbin/pure-ftpd")),
-            "-4",
+            if self.settings.ipv6 { "-6" } else { "-4" },
             "-A",
             "-E",
             "-H",
@@ -327,7 +344,7 @@ impl Server {
             "-u",
             "100",
         ]);
-        arguments.extend(["-S".to_owned(), format!("127.0.0.1,{}", self.port)]);
+        arguments.extend(["-S".to_owned(), format!("{},{}", self.host(), self.port)]);
         arguments.extend(["-l".to_owned(), format!("puredb:{}", database.display())]);
         arguments.extend(["-g".to_owned(), home.join("pid").display().to_string()]);
         if let Some(limit) = self.settings.connections_max {
@@ -341,7 +358,8 @@ impl Server {
 
     fn pyftpdlib(&self) -> Vec<String> {
         let settings = format!(
-            r#"{{"port": {}, "folder": "{}", "user": "{USER}", "password": "{PASSWORD}", "uid": {SERVER_UID}, "idle_seconds": {}, "connections_max": {}}}"#,
+            r#"{{"host": "{}", "port": {}, "folder": "{}", "user": "{USER}", "password": "{PASSWORD}", "uid": {SERVER_UID}, "idle_seconds": {}, "connections_max": {}}}"#,
+            self.host(),
             self.port,
             self.folder().display(),
             self.settings.idle_timeout.map_or(0, |idle| idle.as_secs()),
