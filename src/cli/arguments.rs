@@ -13,6 +13,9 @@ use clap::{Args, Parser, ValueEnum};
 /// No option sets a longer time: what is meant as "never" would be a hang.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The number that means "nobody" to chown(2): the kernel lets no one near a file of that owner.
+const ID_NONE: i64 = u32::MAX as i64;
+
 /// Mounts an FTP server as a folder.
 #[derive(Debug, Clone, Parser)]
 #[command(
@@ -128,10 +131,10 @@ pub(super) struct FileArguments {
     #[arg(long, visible_alias = "read-only")]
     pub(super) ro: bool,
     /// Owner of all files (default: who mounts)
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..ID_NONE))]
     pub(super) uid: Option<u32>,
     /// Group of all files (default: of who mounts)
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..ID_NONE))]
     pub(super) gid: Option<u32>,
     /// Permission bits taken from files and directories, octal
     #[arg(long, value_name = "BITS", value_parser = parse_octal)]
@@ -368,6 +371,13 @@ mod tests {
         StatusArguments::command().debug_assert();
         FlushArguments::command().debug_assert();
         RefreshArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn owner_that_nobody_can_be_is_refused() {
+        let parse = |uid| MountArguments::try_parse_from(["ftpfs", "--uid", uid, "ftp://h/", "/mnt"]);
+        assert!(parse("4294967295").is_err());
+        assert_eq!(parse("4294967294").unwrap().files.uid, Some(4_294_967_294));
     }
 
     #[test]

@@ -26,7 +26,9 @@ impl Failed {
 
     /// No connection, or no login.
     pub(super) fn connecting(url: &ServerUrl, user: &str, error: &RemoteError) -> Self {
-        let place = format!("{}:{}", url.host, url.port);
+        // As the layers below write it: an IPv6 address in brackets.
+        let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+        let place = format!("{host}:{}", url.port);
         match error {
             RemoteError::LoginRefused { reply } => Self::new(
                 Exit::LoginRefused,
@@ -139,6 +141,14 @@ mod tests {
             assert!(failed.to_string().contains(words), "{failed}");
             assert!(!failed.to_string().contains("geheim"), "{failed}");
         }
+    }
+
+    #[test]
+    fn server_with_an_ipv6_address_is_named_once() {
+        let url = ServerUrl::parse("ftp://[::1]:2121/").unwrap();
+        let reason = String::from("cannot connect to [::1]:2121: connection refused");
+        let failed = Failed::connecting(&url, "anonymous", &RemoteError::Unreachable { reason: reason.clone() });
+        assert_eq!(failed.to_string(), format!("ftpfs: {reason}"));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) enum UrlError {
     /// No host.
     #[error("the URL names no host; it is like ftp://user@host/directory")]
     NoHost,
+    /// Nobody can listen there.
+    #[error("port 0 is none that a server can have; without one, {PORT} is used")]
+    PortZero,
     /// Characters that mean something else in a URL.
     #[error("`{0}` has a meaning of its own in a URL; write {1} where it is part of a name")]
     Reserved(char, &'static str),
@@ -91,6 +94,10 @@ impl ServerUrl {
             Some(Host::Ipv6(address)) => address.to_string(),
             None => return Err(UrlError::NoHost),
         };
+        let port = url.port().unwrap_or(PORT);
+        if port == 0 {
+            return Err(UrlError::PortZero);
+        }
         let user = decode(url.username());
         let password = url.password().map(decode);
         if has_line_break(&user) || password.as_deref().is_some_and(has_line_break) {
@@ -101,7 +108,7 @@ impl ServerUrl {
         let _ = shown.set_password(None);
         Ok(Self {
             host,
-            port: url.port().unwrap_or(PORT),
+            port,
             user: Some(user).filter(|user| !user.is_empty()),
             password: password.map(Secret::new),
             directory: directory(url.path())?,
@@ -247,6 +254,7 @@ mod tests {
         assert_eq!(error("ftpes://host"), UrlError::Tls("ftpes".into()));
         assert_eq!(error("http://host"), UrlError::NotFtp("http".into()));
         assert_eq!(error("ftp://"), UrlError::NoHost);
+        assert_eq!(error("ftp://h:0/"), UrlError::PortZero);
         assert_eq!(error("ftp://h/a#b"), UrlError::Reserved('#', "%23"));
         assert_eq!(error("ftp://h/a?b"), UrlError::Reserved('?', "%3F"));
         assert_eq!(error("ftp://h/a\\b"), UrlError::Reserved('\\', "%5C"));
