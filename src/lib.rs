@@ -11,6 +11,7 @@ pub mod connection;
 pub mod control;
 pub mod filesystem;
 pub mod fuse;
+pub mod journal;
 pub mod pool;
 pub mod protocol;
 pub mod remote;
