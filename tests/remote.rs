@@ -228,7 +228,10 @@ fn restarted_server_costs_no_operation_its_truth(kind: ServerKind) {
     server.stop();
     let error = stream.finish().unwrap_err();
     assert!(
-        matches!(error, RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. } | RemoteError::Failed { .. }),
+        matches!(
+            error,
+            RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. } | RemoteError::Interrupted { .. }
+        ),
         "{error}"
     );
     let error = remote.list(&RemotePath::root()).unwrap_err();

@@ -3,12 +3,13 @@
 //! While a file is open its version stays the same: a changed one gets another inode, so that no read can mix two.
 //! Once something is written here, this side decides what the file is until it is uploaded.
 
-use super::staging::Staging;
+use super::staging::{Staging, StagingArea};
+use super::streaming::Stream;
 use super::{Access, FilesystemError, FilesystemResult};
 use crate::cache::FileVersion;
 use crate::protocol::{Entry, Timestamp};
+use crate::remote::WriteMode;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,10 @@ pub(super) struct ContentState {
     pub(super) detached: Option<Detached>,
     /// Whether an upload of a new file was tried, so that something of it may be on the server.
     pub(super) attempted: bool,
+    /// What goes to the server already while it is written.
+    pub(super) stream: Stream,
+    /// The server is proved to have so many bytes and no more, and none of them has been changed here.
+    pub(super) uploaded: Option<u64>,
     /// An upload, a rename or a removal is under way; whoever changes the file waits for its end.
     busy: bool,
     /// When that last got on.
@@ -81,6 +86,8 @@ impl Content {
             mode_wanted: None,
             detached: None,
             attempted: false,
+            stream: Stream::Idle,
+            uploaded: None,
             busy: false,
             progress: Instant::now(),
         };
@@ -128,6 +135,16 @@ impl Content {
         Ok(Claim { content: Arc::clone(self) })
     }
 
+    /// Wakes all who wait for a change.
+    pub(super) fn notify(&self) {
+        self.settled.notify_all();
+    }
+
+    /// Waits for a change; true where it did not come in time.
+    pub(super) fn wait_until(&self, state: &mut MutexGuard<'_, ContentState>, deadline: Instant) -> bool {
+        self.settled.wait_until(state, deadline).timed_out()
+    }
+
     /// Whether it differs from what is on the server.
     pub(super) fn is_dirty(&self) -> bool {
         self.state.lock().dirty
@@ -154,6 +171,7 @@ impl ContentState {
     /// Takes its name.
     pub(super) fn detach(&mut self, why: Detached) {
         self.detached = self.detached.or(Some(why));
+        self.drop_stream();
         if why == Detached::Removed {
             self.dirty = false;
         }
@@ -172,12 +190,28 @@ impl ContentState {
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn stage(&mut self, directory: &Path) -> FilesystemResult<&mut Staging> {
+    pub(super) fn stage(&mut self, area: &StagingArea) -> FilesystemResult<&mut Staging> {
         let staging = match self.staging.take() {
             Some(staging) => staging,
-            None => Staging::new(directory, self.version.as_ref().map_or(0, |version| version.size))?,
+            None => {
+                let base_len = self.version.as_ref().map_or(0, |version| version.size);
+                Staging::new(&area.directory, base_len, &area.allowance)?
+            }
         };
         Ok(self.staging.insert(staging))
+    }
+
+    /// How the whole content becomes the file.
+    pub(super) fn write_mode(&self) -> WriteMode {
+        match self.version {
+            Some(_) => WriteMode::Replace { mode: self.mode_wanted.or(self.entry.mode) },
+            None => WriteMode::Create,
+        }
+    }
+
+    /// Whether an upload, a rename or a removal is under way.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.busy
     }
 
     /// Notes that the file was changed at `time`.

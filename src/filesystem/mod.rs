@@ -5,9 +5,10 @@
 //! on a thread that may wait. Reads never wait: they are answered by whichever thread gets the data.
 //!
 //! The operations lie in the files below, each a part of [`Filesystem`]: `lookup` (lookup, getattr, readlink, statfs),
-//! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr), `upload`.
-//! Beside them: what the filesystem tells of itself (`usage`), and what it forgets when told to (`refresh`).
+//! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr),
+//! `streaming`, `upload`. Beside them: what the filesystem tells of itself (`usage`), and what it forgets when told to (`refresh`).
 
+mod allowance;
 mod ask;
 pub mod attributes;
 mod change;
@@ -29,6 +30,7 @@ mod rename;
 mod sending;
 mod server;
 mod staging;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -47,12 +49,14 @@ pub use usage::{DirtyFile, Usage};
 use crate::cache::Listings;
 use crate::protocol::{Precision, RemotePath, Timestamp};
 use crate::remote::Remote;
+use allowance::Allowance;
 use content::Content;
 use handles::{Handle, HandleKind, Handles};
 use inodes::Inodes;
 use overrides::Overrides;
 use parking_lot::Mutex;
 use server::Server;
+use staging::StagingArea;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use usage::LostFiles;
@@ -75,7 +79,7 @@ pub type ReadDone = Box<dyn FnOnce(FilesystemResult<Vec<u8>>) + Send>;
 /// A directory of the server as a filesystem.
 ///
 /// Locks, in the order they are taken: `state`, then one file's content, then one of the innermost, which take no other
-/// (`listings`, `overrides`, `space`, `lost`, those of the reader). None is held while waiting for the server. What
+/// (`listings`, `overrides`, `space`, `lost`, the staging files' allowance, those of the reader). None is held while waiting for the server. What
 /// must not run twice on a file meanwhile (upload, rename, removal) holds a claim on it instead; several claims are taken in
 /// ascending order of inode numbers, and no claim is waited for with a lock held.
 pub struct Filesystem {
@@ -86,6 +90,7 @@ pub struct Filesystem {
     mounted_at: SystemTime,
     listings: Listings,
     overrides: Overrides,
+    staging: StagingArea,
     space: Mutex<Option<(Instant, SpaceInformation)>>,
     state: Mutex<State>,
     /// Files that were given up.
@@ -123,6 +128,10 @@ impl Filesystem {
             mounted_at: clock.system_time(),
             listings: Listings::new(options.listing_entries_max),
             overrides: Overrides::new(),
+            staging: StagingArea {
+                directory: options.staging_dir.clone(),
+                allowance: Allowance::new(options.staging_bytes_max),
+            },
             space: Mutex::new(None),
             state: Mutex::new(state),
             lost: Mutex::default(),

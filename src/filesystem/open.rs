@@ -168,7 +168,7 @@ impl Filesystem {
         let content = Content::of_new_file(entry.clone());
         {
             let mut content = content.lock();
-            content.stage(&self.options.staging_dir)?;
+            content.stage(&self.staging)?;
             content.mode_wanted = (!USUAL_FILE_MODES.contains(&(mode & 0o777))).then_some(mode);
         }
         let ino = {
@@ -248,6 +248,8 @@ impl Filesystem {
         let Some(inode) = state.inodes.get_mut(ino) else { return };
         inode.handles = inode.handles.saturating_sub(1);
         if inode.handles == 0 {
+            content.lock().drop_stream();
+            content.notify();
             if !content.is_dirty() {
                 inode.content = None;
             }

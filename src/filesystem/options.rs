@@ -32,6 +32,10 @@ pub struct FilesystemOptions {
     pub listing_entries_max: usize,
     /// Where staging files lie; they have no name there.
     pub staging_dir: PathBuf,
+    /// Bytes that all staging files together may take; what a stream has sent makes room for more.
+    pub staging_bytes_max: u64,
+    /// Bytes written in order after which a file is sent while it is written.
+    pub stream_start_bytes: u64,
     /// Bytes of file content kept in memory.
     pub cache_bytes_max: usize,
     /// Streams (transfers under way) for reading, over all files.
@@ -56,6 +60,8 @@ impl Default for FilesystemOptions {
             operation_timeout: Duration::from_secs(60),
             listing_entries_max: 500_000,
             staging_dir: std::env::temp_dir(),
+            staging_bytes_max: u64::MAX,
+            stream_start_bytes: 1 << 20,
             cache_bytes_max: 256 << 20,
             streams_max: 6,
             preserve_bytes_max: 1 << 30,

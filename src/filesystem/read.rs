@@ -145,6 +145,9 @@ fn next_step(reading: &Reading) -> FilesystemResult<Next> {
     }
     let version = content.version.clone();
     match (&content.staging, version) {
+        (Some(staging), _) if staging.is_punched(&(reading.offset..end)) => Err(FilesystemError::LocalStorage {
+            reason: "this part of a file being written was sent and had to make room (--staging-size)".into(),
+        }),
         (Some(staging), version) => match (staging.first_missing(reading.offset..end), version) {
             (None, _) => Ok(Next::Bytes(staging.read(reading.offset, reading.len as usize)?)),
             (Some(gap), Some(version)) => {

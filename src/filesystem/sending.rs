@@ -1,129 +1,204 @@
-//! One upload as attempts at it: a connection that is lost on the way costs time, not the upload.
+//! The bytes of one upload on their way, over as many connections as it takes.
 //!
-//! Not here: what is uploaded and when (`upload`).
+//! Not here: which bytes and when (`streaming` while a file is written, `upload` when it is closed).
 
-use super::FilesystemResult;
+use super::allowance::StreamPermit;
 use crate::protocol::RemotePath;
-use crate::remote::{Remote, RemoteError, Stored, WriteMode, WriteStream};
-use std::thread;
+use crate::remote::{Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes that are handed to the server at once.
-const PIECE_LEN: usize = 256 << 10;
 /// The first attempt after a failure is made at once, the second after this time; then it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The upload of one content to one path.
-pub(super) struct Sending<'a> {
-    remote: &'a dyn Remote,
-    path: &'a RemotePath,
+pub(super) struct Sending {
+    remote: Arc<dyn Remote>,
+    path: RemotePath,
     mode: WriteMode,
-    size: u64,
+    line: Line,
+    offset: u64,
     patience: Patience,
+    _permit: StreamPermit,
 }
 
-impl<'a> Sending<'a> {
-    /// `patience` is how long may pass without one more byte than ever before until a failure is final.
+/// The transfer under way.
+///
+/// ```text
+/// Closed ──ready──▶ Open ──finish──▶ Closed
+///    ▲                │error
+///    │                ▼
+///    └─ from start ─ Broken ──resumed──▶ Open
+/// ```
+enum Line {
+    Closed,
+    Open(Box<dyn WriteStream>),
+    Broken(Box<dyn WriteStream>),
+}
+
+impl Sending {
+    /// `patience` is how long it may get no further until a failure is final.
     pub(super) fn new(
-        remote: &'a dyn Remote,
-        path: &'a RemotePath,
+        remote: Arc<dyn Remote>,
+        path: RemotePath,
         mode: WriteMode,
-        size: u64,
         patience: Duration,
+        permit: StreamPermit,
     ) -> Self {
-        Self { remote, path, mode, size, patience: Patience::new(patience) }
+        let patience = Patience { time: patience, reached: 0, failing_since: None, pause: Duration::ZERO };
+        let mut sending = Self { remote, path, mode, line: Line::Closed, offset: 0, patience, _permit: permit };
+        sending.offset = sending.start();
+        sending
     }
 
-    /// Sends all that `read` gives (at most so many bytes from that offset on), from the start again where it was
-    /// interrupted, and returns once the server has proved it.
+    /// Where it goes.
+    pub(super) fn path(&self) -> &RemotePath {
+        &self.path
+    }
+
+    /// How it becomes the file.
+    pub(super) fn mode(&self) -> WriteMode {
+        self.mode
+    }
+
+    /// The first byte of the file that this is about.
+    pub(super) fn start(&self) -> u64 {
+        match self.mode {
+            WriteMode::Append { size } => size,
+            WriteMode::Create | WriteMode::Replace { .. } => 0,
+        }
+    }
+
+    /// The byte of the file that is to be sent next.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether bytes can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.line, Line::Open(_))
+    }
+
+    /// Whether it has nothing to lose and others wait for its connection.
+    pub(super) fn is_wanted(&self) -> bool {
+        matches!(&self.line, Line::Open(stream) if stream.is_wanted())
+    }
+
+    /// Makes it open. After a failure it goes on behind what the server has where bytes below `kept_from` are not here
+    /// any more, and otherwise begins anew; [`Self::offset`] tells.
     ///
     /// # Errors
-    /// What cannot succeed when tried again, at once; else the last attempt's error. What `read` fails with.
-    pub(super) fn run(
-        mut self,
-        mut read: impl FnMut(u64, usize) -> FilesystemResult<Vec<u8>>,
-    ) -> FilesystemResult<Stored> {
-        loop {
-            let error = match self.attempt(&mut read) {
-                Attempt::Stored(stored) => return Ok(stored),
-                Attempt::NotRead(error) => return Err(error),
-                Attempt::Interrupted(error) => error,
-            };
-            self.patience.bear(self.path, error)?;
-        }
-    }
-
-    fn attempt(&mut self, read: &mut impl FnMut(u64, usize) -> FilesystemResult<Vec<u8>>) -> Attempt {
-        let mut stream: Box<dyn WriteStream> = match self.remote.open_write(self.path, self.mode) {
-            Ok(stream) => stream,
-            Err(error) => return Attempt::Interrupted(error),
-        };
-        let mut offset = 0;
-        while offset < self.size {
-            let piece = match read(offset, PIECE_LEN) {
-                Ok(piece) => piece,
-                Err(error) => return Attempt::NotRead(error),
-            };
-            if let Err(error) = stream.write_all(&piece) {
-                return Attempt::Interrupted(error);
+    /// The server's; [`RemoteError::Failed`] where it has too little of what is not here any more.
+    pub(super) fn ready(&mut self, kept_from: u64) -> RemoteResult<()> {
+        let must_resume = kept_from > self.start() || matches!(self.mode, WriteMode::Append { .. });
+        match std::mem::replace(&mut self.line, Line::Closed) {
+            Line::Open(stream) => self.line = Line::Open(stream),
+            Line::Broken(mut stream) if must_resume => match stream.resume() {
+                Ok(count) if self.start() + count >= kept_from => {
+                    self.offset = self.start() + count;
+                    tracing::info!(path = %self.path, offset = self.offset, "an upload goes on where it broke off");
+                    self.line = Line::Open(stream);
+                }
+                Ok(count) => return Err(self.too_little(self.start() + count, kept_from)),
+                Err(error) => {
+                    self.line = Line::Broken(stream);
+                    return Err(error);
+                }
+            },
+            Line::Closed if kept_from > self.start() => return Err(self.too_little(self.start(), kept_from)),
+            Line::Closed | Line::Broken(_) => {
+                self.offset = self.start();
+                self.line = Line::Open(self.remote.open_write(&self.path, self.mode)?);
             }
-            offset += piece.len() as u64;
-            self.patience.reached(offset);
         }
-        match stream.finish() {
-            Ok(stored) if stored.size == self.size => Attempt::Stored(stored),
-            Ok(stored) => Attempt::Interrupted(RemoteError::Failed {
-                reason: format!("{} bytes were sent, {} arrived", self.size, stored.size),
-            }),
-            Err(error) => Attempt::Interrupted(error),
-        }
+        Ok(())
     }
-}
 
-/// How one attempt ended.
-enum Attempt {
-    Stored(Stored),
-    Interrupted(RemoteError),
-    NotRead(super::FilesystemError),
+    fn too_little(&self, there: u64, kept_from: u64) -> RemoteError {
+        let reason = format!(
+            "the server has {there} bytes of {}, and those below {kept_from} had to make room here (--staging-size)",
+            self.path
+        );
+        RemoteError::Failed { reason }
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> RemoteResult<()> {
+        self.on_line(|stream| stream.write_all(bytes))?;
+        self.offset += bytes.len() as u64;
+        self.patience.reached(self.offset);
+        Ok(())
+    }
+
+    /// Ends it, and returns once the server has proved to have `size` bytes.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) fn finish(&mut self, size: u64) -> RemoteResult<Stored> {
+        let stored = self.on_line(|stream| stream.finish())?;
+        self.line = Line::Closed;
+        if stored.size != size {
+            let reason = format!("{size} bytes should be in the file, and there are {}", stored.size);
+            return Err(RemoteError::Failed { reason });
+        }
+        Ok(stored)
+    }
+
+    fn on_line<T>(&mut self, work: impl FnOnce(&mut dyn WriteStream) -> RemoteResult<T>) -> RemoteResult<T> {
+        let Line::Open(stream) = &mut self.line else {
+            return Err(RemoteError::Interrupted { reason: "the transfer has ended before".into() });
+        };
+        let result = work(&mut **stream);
+        if result.is_err()
+            && let Line::Open(stream) = std::mem::replace(&mut self.line, Line::Closed)
+        {
+            self.line = Line::Broken(stream);
+        }
+        result
+    }
+
+    /// After how much time it is to be tried again.
+    ///
+    /// # Errors
+    /// The one given, where it is final.
+    pub(super) fn bear(&mut self, error: RemoteError) -> RemoteResult<Duration> {
+        let (path, pause) = (&self.path, self.patience.bear(&error)?);
+        tracing::warn!(%path, %error, ?pause, "an upload was interrupted; it is tried again");
+        Ok(pause)
+    }
 }
 
 /// How long one goes on trying: as long as it gets further than before, and a time beyond that.
-pub(super) struct Patience {
+struct Patience {
     time: Duration,
     reached: u64,
-    progress: Instant,
+    failing_since: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
-    pub(super) fn new(time: Duration) -> Self {
-        Self { time, reached: 0, progress: Instant::now(), pause: Duration::ZERO }
-    }
-
     /// Notes how many bytes have been sent. Only more than ever before are progress, or a server that fails each time at
     /// the same place would be tried for ever.
-    pub(super) fn reached(&mut self, offset: u64) {
+    fn reached(&mut self, offset: u64) {
         if offset > self.reached {
             self.reached = offset;
-            self.progress = Instant::now();
+            self.failing_since = None;
             self.pause = Duration::ZERO;
         }
     }
 
-    /// Waits until the next attempt.
-    ///
-    /// # Errors
-    /// The one given, where it is final.
-    pub(super) fn bear(&mut self, path: &RemotePath, error: RemoteError) -> Result<(), RemoteError> {
-        let left = self.time.saturating_sub(self.progress.elapsed());
-        if !error.is_worth_another_try() || left <= self.pause {
-            return Err(error);
+    fn bear(&mut self, error: &RemoteError) -> RemoteResult<Duration> {
+        let failing = self.failing_since.get_or_insert_with(Instant::now).elapsed();
+        let pause = self.pause;
+        if !error.is_worth_another_try() || self.time.saturating_sub(failing) <= pause {
+            return Err(error.clone());
         }
-        tracing::warn!(%path, %error, pause = ?self.pause, "an upload was interrupted; it is tried again");
-        thread::sleep(self.pause);
-        self.pause = (self.pause * 2).clamp(PAUSE, PAUSE_MAX);
-        Ok(())
+        self.pause = (pause * 2).clamp(PAUSE, PAUSE_MAX);
+        Ok(pause)
     }
 }

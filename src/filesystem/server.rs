@@ -41,6 +41,11 @@ impl Server {
         }
     }
 
+    /// The server, for a thread of its own: whoever starts that does not wait for it.
+    pub(super) fn for_thread(&self) -> Arc<dyn Remote> {
+        Arc::clone(&self.remote)
+    }
+
     /// What the server can do; memory only.
     pub(super) fn abilities(&self) -> Abilities {
         self.remote.abilities()

@@ -4,10 +4,12 @@
 
 use super::content::{Claim, Content, Detached};
 use super::sending::Sending;
+use super::staging::Staging;
+use super::streaming::{PIECE_LEN, Stream};
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, Name, RemotePath};
-use crate::remote::{RemoteError, Stored, WriteMode};
+use crate::remote::{RemoteError, RemoteResult, Stored, WriteMode};
 use std::sync::Arc;
 
 /// Bytes that are fetched at once to complete a staging file.
@@ -29,39 +31,90 @@ impl Filesystem {
 
     /// As [`Self::upload`], for who has the claim.
     pub(super) fn upload_claimed(&self, access: Access, ino: InodeNumber, claim: &Claim) -> FilesystemResult<()> {
-        {
-            let content = claim.content.lock();
-            if !content.dirty {
-                return Ok(());
+        if !claim.content.is_dirty() {
+            return Ok(());
+        }
+        self.server.ask(access)?;
+        let begun = claim.take_stream(self.options.operation_timeout)?;
+        if claim.content.lock().detached == Some(Detached::Superseded) {
+            return Err(FilesystemError::Stale);
+        }
+        let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
+        let path = directory.join(&name);
+        let (stored, mode) = match self.whole_upload(claim) {
+            Some(stored) => (stored, None),
+            None => {
+                let (stored, mode) = self.store(access, ino, claim, begun, &path).inspect_err(|error| {
+                    claim.content.lock().lose(error);
+                })?;
+                (stored, Some(mode))
             }
-            if content.detached == Some(Detached::Superseded) {
+        };
+        self.uploaded(access, ino, claim, &directory, &name, stored, mode)
+    }
+
+    /// What the server was proved to hold, where that is all and only time or permissions are still to be set.
+    fn whole_upload(&self, claim: &Claim) -> Option<Stored> {
+        let content = claim.content.lock();
+        let size = content.size();
+        (content.uploaded == Some(size)).then_some(Stored { size, modified: None })
+    }
+
+    /// Stores the content: what a stream has begun is ended, else only what is new is appended where that is much less, else
+    /// it is stored as a whole.
+    fn store(
+        &self,
+        access: Access,
+        ino: InodeNumber,
+        claim: &Claim,
+        begun: Option<Sending>,
+        path: &RemotePath,
+    ) -> FilesystemResult<(Stored, WriteMode)> {
+        let tail = claim.content.lock().uploaded.filter(|uploaded| *uploaded >= self.options.stream_start_bytes);
+        let begun = match (begun, tail) {
+            (Some(sending), _) => Some(sending),
+            (None, Some(size)) => Some(self.sending(path, WriteMode::Append { size })),
+            (None, None) => None,
+        };
+        if let Some(mut sending) = begun {
+            let is_append = matches!(sending.mode(), WriteMode::Append { .. });
+            match self.send_rest(claim, &mut sending) {
+                // Not able to append, or another client was there: the whole decides.
+                Err(FilesystemError::NotSupported { .. } | FilesystemError::Stale) if is_append => {}
+                other => return Ok((other?, sending.mode())),
+            }
+            if claim.content.lock().has_holes() {
                 return Err(FilesystemError::Stale);
             }
         }
-        let remote = self.server.ask(access)?;
-        let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
-        let path = directory.join(&name);
-        self.complete(access, ino, claim, &path)?;
-        let (size, mode) = {
+        self.complete(access, ino, claim, path)?;
+        let mode = {
             let mut content = claim.content.lock();
-            let size = content.stage(&self.options.staging_dir)?.size();
-            let mode = match content.version {
-                Some(_) => WriteMode::Replace { mode: content.mode_wanted.or(content.entry.mode) },
-                None => WriteMode::Create,
-            };
+            content.stage(&self.staging)?;
             content.attempted = true;
-            (size, mode)
+            content.write_mode()
         };
-        let sending = Sending::new(remote, &path, mode, size, self.options.operation_timeout);
-        let stored = sending.run(|offset, len| {
-            claim.got_on();
-            // Nobody else changes the file while it is claimed, so the pieces are of one content.
-            claim.content.lock().staging.as_ref().ok_or(FilesystemError::Stale)?.read(offset, len)
-        })?;
-        self.uploaded(access, ino, claim, &directory, &name, stored, matches!(mode, WriteMode::Create))
+        let mut sending = self.sending(path, mode);
+        Ok((self.send_rest(claim, &mut sending)?, mode))
+    }
+
+    fn sending(&self, path: &RemotePath, mode: WriteMode) -> Sending {
+        let permit = self.staging.allowance.upload();
+        Sending::new(self.server.for_thread(), path.clone(), mode, self.options.operation_timeout, permit)
+    }
+
+    /// Sends what is left of a claimed file, as often as it is interrupted, until the server has proved it.
+    fn send_rest(&self, claim: &Claim, sending: &mut Sending) -> FilesystemResult<Stored> {
+        loop {
+            match try_to_send(claim, sending)? {
+                Ok(stored) => return Ok(stored),
+                Err(error) => std::thread::sleep(sending.bear(error)?),
+            }
+        }
     }
 
     /// The content is on the server: now time and permissions as they were asked for, and what is known of it here.
+    /// `mode` is how it was stored, if that was now.
     #[allow(clippy::too_many_arguments)] // They are one upload's facts, and are used nowhere else.
     fn uploaded(
         &self,
@@ -71,14 +124,18 @@ impl Filesystem {
         directory: &RemotePath,
         name: &Name,
         stored: Stored,
-        is_new: bool,
+        mode: Option<WriteMode>,
     ) -> FilesystemResult<()> {
         let path = directory.join(name);
         let (mut entry, time_wanted, mode_wanted) = {
             let mut content = claim.content.lock();
             let entry = Entry { name: name.clone(), size: Some(stored.size), unique: None, ..content.entry.clone() };
-            // A failure below must not store it as a new file again.
+            // A failure below must not store it again.
             content.version = Some(FileVersion { size: stored.size, modified: stored.modified, unique: None });
+            content.uploaded = Some(stored.size);
+            if let Some(staging) = &mut content.staging {
+                staging.uploaded();
+            }
             (entry, content.time_wanted, content.mode_wanted)
         };
         self.server.forget(FileId(ino.0));
@@ -96,12 +153,15 @@ impl Filesystem {
                 }
             }
         }
-        if let Some(mode) = mode_wanted {
-            let kept = if is_new { self.try_set_mode(access, &path, mode)? } else { self.replaced_mode(&path, mode) };
-            entry.mode = kept;
-        } else if is_new {
+        let is_new = mode == Some(WriteMode::Create);
+        match (mode_wanted, mode) {
+            (Some(wanted), Some(WriteMode::Replace { mode: Some(given) })) if wanted == given => {
+                entry.mode = self.replaced_mode(&path, wanted);
+            }
+            (Some(wanted), _) => entry.mode = self.try_set_mode(access, &path, wanted)?,
             // What the server gave it, only its next listing tells; until then what was asked for is shown.
-            entry.mode = Some(entry.mode.unwrap_or(0o644));
+            (None, _) if is_new => entry.mode = Some(entry.mode.unwrap_or(0o644)),
+            (None, _) => {}
         }
         self.settle(ino, claim, directory, entry);
         Ok(())
@@ -128,6 +188,7 @@ impl Filesystem {
             content.time_wanted = None;
             content.mode_wanted = None;
             content.dirty = false;
+            content.stream = Stream::Idle;
         }
         if let Some(inode) = state.inodes.get_mut(ino) {
             inode.paged = version;
@@ -174,11 +235,15 @@ impl Filesystem {
         claim: &Claim,
         path: &RemotePath,
     ) -> FilesystemResult<()> {
+        // What a stream has begun is not to come back to the name once it is another's, or nobody's.
+        if let Ok(begun) = claim.take_stream(self.options.operation_timeout) {
+            drop(begun);
+        }
         let is_open = self.state.lock().inodes.get(ino).is_some_and(|inode| inode.handles > 0);
         if !is_open {
             return Ok(());
         }
-        let missing = claim.content.lock().stage(&self.options.staging_dir)?.bytes_missing();
+        let missing = claim.content.lock().stage(&self.staging)?.bytes_missing();
         if missing > self.options.preserve_bytes_max {
             return Err(FilesystemError::NotPermitted { what: "removing or replacing an open file of this size" });
         }
@@ -198,4 +263,32 @@ impl Filesystem {
         };
         contents.into_iter().filter(|(_, content)| content.is_dirty()).filter_map(upload).collect()
     }
+}
+
+/// Sends what is left of a claimed file once.
+///
+/// # Errors
+/// The outer one is the staging file's, and final.
+fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteResult<Stored>> {
+    let kept_from = claim.content.lock().staging.as_ref().map_or(0, Staging::punched_end);
+    if let Err(error) = sending.ready(kept_from) {
+        return Ok(Err(error));
+    }
+    loop {
+        claim.got_on();
+        // Nobody else changes the file while it is claimed, so the pieces are of one content.
+        let piece = {
+            let content = claim.content.lock();
+            let staging = content.staging.as_ref().ok_or(FilesystemError::Stale)?;
+            if sending.offset() >= staging.size() {
+                break;
+            }
+            staging.read(sending.offset(), PIECE_LEN)?
+        };
+        if let Err(error) = sending.send(&piece) {
+            return Ok(Err(error));
+        }
+    }
+    let size = sending.offset();
+    Ok(sending.finish(size))
 }

@@ -1,28 +1,79 @@
 //! Writing files: to their staging file.
 //!
-//! Not here: how it gets to the server (`upload`).
+//! Not here: how it gets to the server (`streaming`, `upload`).
 
-use super::{Access, Filesystem, FilesystemError, FilesystemResult, HandleId};
+use super::content::Content;
+use super::{Access, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
+use std::sync::Arc;
 
 impl Filesystem {
     /// Writes at `offset`, or at the end where the handle appends; returns how many bytes (all of them).
     ///
     /// # Errors
-    /// [`FilesystemError::WouldWait`] while the file is being uploaded; [`FilesystemError::LocalNoSpace`]; any other. Nothing is
-    /// written then.
+    /// [`FilesystemError::WouldWait`] while the file is being uploaded, or where room has to be made first;
+    /// [`FilesystemError::LocalNoSpace`]; what a stream has failed with; any other. Nothing is written then.
     pub fn write(&self, access: Access, handle: HandleId, offset: u64, data: &[u8]) -> FilesystemResult<u32> {
-        let (_, content, flags) = self.file_handle(handle)?;
+        let (ino, content, flags) = self.file_handle(handle)?;
         if !flags.write {
             return Err(FilesystemError::BadHandle);
         }
         let written = u32::try_from(data.len()).map_err(|_| FilesystemError::InvalidArgument)?;
-        let mut content = content.lock_settled(access, self.options.operation_timeout)?;
-        let staging = content.stage(&self.options.staging_dir)?;
-        // The kernel's offset for appending is as old as its attributes; the end is known here.
-        let offset = if flags.append { staging.size() } else { offset };
-        staging.write(offset, data)?;
-        content.touch(self.now());
+        loop {
+            // The kernel's offset for appending is as old as its attributes; the end is known here.
+            let place = (!flags.append).then_some(offset);
+            if self.try_write(access, &content, place, data)? {
+                break;
+            }
+            self.make_room(access, ino, &content, written)?;
+        }
+        content.notify();
+        self.start_stream(ino, &content, self.options.stream_start_bytes);
         Ok(written)
+    }
+
+    /// Writes, or says that room has to be made first.
+    fn try_write(
+        &self,
+        access: Access,
+        content: &Arc<Content>,
+        offset: Option<u64>,
+        data: &[u8],
+    ) -> FilesystemResult<bool> {
+        let mut state = content.lock_settled(access, self.options.operation_timeout)?;
+        let offset = offset.unwrap_or(state.size());
+        // What grows the file changes it from its old end on.
+        state.stage(&self.staging)?;
+        let from = offset.min(state.size());
+        state.change_from(from)?;
+        match state.stage(&self.staging)?.write(offset, data) {
+            Err(FilesystemError::LocalNoSpace) => return Ok(false),
+            other => other?,
+        }
+        state.touch(self.now());
+        Ok(true)
+    }
+
+    /// Waits until there is room in the staging directory: what streams have sent is no longer needed there.
+    ///
+    /// # Errors
+    /// [`FilesystemError::LocalNoSpace`] where none comes; [`FilesystemError::WouldWait`].
+    fn make_room(&self, access: Access, ino: InodeNumber, content: &Arc<Content>, len: u32) -> FilesystemResult<()> {
+        if content.lock().punch_sent() {
+            return Ok(());
+        }
+        self.start_stream(ino, content, 1);
+        if access == Access::MemoryOnly {
+            return Err(FilesystemError::WouldWait);
+        }
+        if self.staging.allowance.has_room(u64::from(len)) {
+            // It is the disk itself that is full.
+            return Err(FilesystemError::LocalNoSpace);
+        }
+        if self.staging.allowance.wait_for_room(u64::from(len), self.options.operation_timeout) {
+            return Ok(());
+        }
+        tracing::error!(ino = ino.0, "staging files may take no more room (--staging-size), and none is being sent");
+        Err(FilesystemError::LocalNoSpace)
     }
 
     /// One descriptor was closed: returns once what was written is proved to be on the server.
@@ -66,10 +117,11 @@ impl Filesystem {
             return Err(FilesystemError::InvalidArgument);
         }
         let mut content = content.lock_settled(access, self.options.operation_timeout)?;
-        let staging = content.stage(&self.options.staging_dir)?;
-        staging.reserve(offset, len)?;
-        if !keep_size && end > staging.size() {
-            staging.resize(end)?;
+        content.stage(&self.staging)?.reserve(offset, len)?;
+        let size = content.size();
+        if !keep_size && end > size {
+            content.change_size(size)?;
+            content.stage(&self.staging)?.resize(end)?;
             content.touch(self.now());
         }
         Ok(())
@@ -91,7 +143,9 @@ impl Filesystem {
         if content.size() == size && !always {
             return Ok(());
         }
-        content.stage(&self.options.staging_dir)?.resize(size)?;
+        let from = size.min(content.size());
+        content.change_size(from)?;
+        content.stage(&self.staging)?.resize(size)?;
         content.touch(self.now());
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! Who waits stands in one queue. With two connections or more, one is for questions ([`Pool::shared`]) and the others are
 //! lent whole ([`Pool::exclusive`]), each kind first come, first served. With one connection both take turns in the
 //! order they came: a question that waits makes later leases wait, and the reverse. Reads can be asked to give way
-//! ([`Lease::is_wanted`]); writes go on to their end.
+//! ([`Lease::is_wanted`]); writes go on to their end, unless they have nothing to send.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -556,7 +556,8 @@ impl State {
         useful.saturating_sub(self.idle.len() + self.logging_in).min(room)
     }
 
-    /// Tells as many reads as there are waiters without a session that they are wanted, those that have gone on longest first.
+    /// Tells as many transfers as there are waiters without a session that they are wanted: reads first, and then writes, which
+    /// give way only where they have nothing to send.
     /// Returns the calls that tell those who parked their read; to be made without the lock.
     fn press(&mut self, now: Instant) -> Vec<Wake> {
         let login_may_help = self.logging_in > 0 || self.logins_useful() > 0;
@@ -564,12 +565,13 @@ impl State {
         let is_pressing = self.backoff.failure.is_some() || !login_may_help;
         let mut waiting = if is_pressing { self.waiting_count() } else { 0 };
         let mut wakes = Vec::new();
-        for record in self.leases.values() {
-            let presses =
-                waiting > 0 && record.purpose == Purpose::Read && now.duration_since(record.since) >= LEASE_QUANTUM;
-            waiting -= usize::from(presses);
-            if !record.wanted.swap(presses, Ordering::AcqRel) && presses {
-                wakes.extend(record.wake.clone());
+        for purpose in [Purpose::Read, Purpose::Write] {
+            for record in self.leases.values().filter(|record| record.purpose == purpose) {
+                let presses = waiting > 0 && now.duration_since(record.since) >= LEASE_QUANTUM;
+                waiting -= usize::from(presses);
+                if !record.wanted.swap(presses, Ordering::AcqRel) && presses {
+                    wakes.extend(record.wake.clone());
+                }
             }
         }
         wakes

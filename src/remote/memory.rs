@@ -25,6 +25,7 @@ pub enum Operation {
     OpenWrite,
     Write,
     Finish,
+    Resume,
     Rename,
     RemoveFile,
     RemoveDirectory,
@@ -60,6 +61,12 @@ pub struct Behaviour {
     pub bytes_max: Option<u64>,
     /// The answer to a question for the space left.
     pub space: Option<Space>,
+    /// Whether files can be appended to, and a write that failed be taken up again.
+    pub append: bool,
+    /// Bytes at the end of a write that failed which never arrived.
+    pub bytes_lost: usize,
+    /// Whether others wait for the connections of writes.
+    pub writes_wanted: bool,
 }
 
 impl Default for Behaviour {
@@ -76,6 +83,9 @@ impl Default for Behaviour {
             finish_tells_time: false,
             bytes_max: None,
             space: None,
+            append: true,
+            bytes_lost: 0,
+            writes_wanted: false,
         }
     }
 }
@@ -394,6 +404,9 @@ impl Remote for MemoryRemote {
         let data = self.call(Operation::OpenWrite, |state| {
             state.parent(path)?;
             match mode {
+                WriteMode::Append { .. } if !state.behaviour.append => {
+                    Err(RemoteError::Unsupported { what: "appending to files" })
+                }
                 WriteMode::Append { size } => match state.get(path)? {
                     item if item.data.len() as u64 == size => Ok(item.data.to_vec()),
                     _ => Err(RemoteError::Changed),
@@ -403,7 +416,8 @@ impl Remote for MemoryRemote {
                 WriteMode::Replace { .. } => Ok(Vec::new()),
             }
         })?;
-        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data, is_unfinished: true }))
+        let kept = data.len();
+        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data, kept, is_unfinished: true }))
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
@@ -557,37 +571,67 @@ struct MemoryWrite {
     path: RemotePath,
     mode: WriteMode,
     data: Vec<u8>,
+    /// How much of it was there before.
+    kept: usize,
     /// A file that is new and was never finished goes when this is dropped.
     is_unfinished: bool,
 }
 
-impl Drop for MemoryWrite {
-    fn drop(&mut self) {
-        if self.is_unfinished && self.mode == WriteMode::Create {
-            self.remote.shared.state.lock().items.remove(&self.path);
+impl MemoryWrite {
+    /// What is stored under its own name is seen by others before it is complete.
+    fn show(&self, state: &mut State) {
+        if let (WriteMode::Create | WriteMode::Append { .. }, Some(item)) = (self.mode, state.items.get_mut(&self.path))
+        {
+            item.data = Arc::new(self.data.clone());
         }
     }
 }
 
 impl WriteStream for MemoryWrite {
     fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()> {
-        self.remote.call(Operation::Write, |state| {
-            let others: u64 = state.items.values().map(|item| item.data.len() as u64).sum();
+        let remote = self.remote.clone();
+        remote.call(Operation::Write, |state| {
+            let others = state.items.iter().filter(|(path, _)| **path != self.path);
+            let others: u64 = others.map(|(_, item)| item.data.len() as u64).sum();
             let wanted = others + self.data.len() as u64 + bytes.len() as u64;
             if state.behaviour.bytes_max.is_some_and(|max| wanted > max) {
                 return Err(RemoteError::NoSpace { reply: "552 Quota exceeded.".into() });
             }
             self.data.extend_from_slice(bytes);
+            self.show(state);
             Ok(())
         })
     }
 
-    fn finish(mut self: Box<Self>) -> RemoteResult<Stored> {
-        let data = std::mem::take(&mut self.data);
+    fn finish(&mut self) -> RemoteResult<Stored> {
         let remote = self.remote.clone();
-        let stored = remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, data))?;
+        let stored = remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, self.data.clone()))?;
         self.is_unfinished = false;
         Ok(stored)
+    }
+
+    fn resume(&mut self) -> RemoteResult<u64> {
+        let remote = self.remote.clone();
+        remote.call(Operation::Resume, |state| {
+            if !state.behaviour.append {
+                return Err(RemoteError::Unsupported { what: "appending to files" });
+            }
+            self.data.truncate(self.data.len().saturating_sub(state.behaviour.bytes_lost).max(self.kept));
+            self.show(state);
+            Ok((self.data.len() - self.kept) as u64)
+        })
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.remote.shared.state.lock().behaviour.writes_wanted
+    }
+}
+
+impl Drop for MemoryWrite {
+    fn drop(&mut self) {
+        if self.mode == WriteMode::Create && self.is_unfinished {
+            self.remote.shared.state.lock().items.remove(&self.path);
+        }
     }
 }
 

@@ -121,21 +121,32 @@ pub trait ReadStream: Send {
     fn on_wanted(&mut self, wake: Box<dyn Fn() + Send + Sync>);
 }
 
-/// One STOR or APPE under way. Dropping it without [`Self::finish`] abandons the write: a file that was to be
+/// One STOR or APPE under way. Dropping it without success of [`Self::finish`] abandons the write: a file that was to be
 /// replaced keeps its old content; a new one may be left incomplete and is removed again if the server can be reached.
 pub trait WriteStream: Send {
     /// Sends all of `bytes`, waiting while the server is slower than the caller, at most for the data deadline.
     ///
     /// # Errors
-    /// Any of [`RemoteError`]; the stream can only be dropped then.
+    /// Any of [`RemoteError`]; the stream can then be dropped, or taken up again ([`Self::resume`]).
     fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()>;
 
     /// Ends the transfer, and returns only once it is proved: completion reply and equal size, and for
-    /// [`WriteMode::Replace`] the rename as well.
+    /// [`WriteMode::Replace`] the rename as well. To be called once, and again after [`Self::resume`].
     ///
     /// # Errors
     /// Any of [`RemoteError`]: the content is then not proved to be there. For `Replace` the old one still is.
-    fn finish(self: Box<Self>) -> RemoteResult<Stored>;
+    fn finish(&mut self) -> RemoteResult<Stored>;
+
+    /// Takes up a write that failed, behind what the server says it has of it; returns how many bytes of this stream that is, and
+    /// the next to be written is the one behind them. Source: RFC 959 §4.1.3 (APPE).
+    ///
+    /// # Errors
+    /// [`RemoteError::Unsupported`] where the server is not proved able to append; [`RemoteError::Changed`] where what is there
+    /// is not what was sent; any other, after which it may be called again.
+    fn resume(&mut self) -> RemoteResult<u64>;
+
+    /// Whether somebody else waits for this connection and none is free: a stream that has nothing to send should be dropped.
+    fn is_wanted(&self) -> bool;
 }
 
 /// A server, as files and directories. See the module's documentation.

@@ -100,6 +100,14 @@ impl Server {
         })
     }
 
+    /// Why a STOR or APPE did not begin.
+    fn not_started(&self, path: &RemotePath, error: PoolError, deadline: Instant) -> RemoteError {
+        match error {
+            PoolError::Refused { reply, .. } => self.explain(path, &reply, Purpose::Store, deadline),
+            error => error.into(),
+        }
+    }
+
     /// Makes sure that APPE appends, with a file of our own: one that replaced instead would cost the old content.
     ///
     /// # Errors
@@ -217,6 +225,23 @@ impl FtpWriteStream {
         }
     }
 
+    /// The size, once the server has stopped writing what it had received of the transfer that broke off.
+    fn settled_size(&self, deadline: Instant) -> RemoteResult<u64> {
+        let settled = Instant::now() + SETTLING;
+        let mut before = None;
+        loop {
+            let size = self.server.size_of(&self.path, deadline)?;
+            let size = size.ok_or_else(|| RemoteError::Interrupted {
+                reason: String::from("the server does not say how much of the file it has"),
+            })?;
+            if before == Some(size) || Instant::now() >= settled {
+                return Ok(size);
+            }
+            before = Some(size);
+            thread::sleep(SETTLING_PAUSE);
+        }
+    }
+
     /// Puts the complete file in the place of the old one.
     fn promote(&self, target: &RemotePath, mode: Option<u32>, stored: Stored) -> RemoteResult<Stored> {
         let server = &self.server;
@@ -252,7 +277,7 @@ impl WriteStream for FtpWriteStream {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> RemoteResult<Stored> {
+    fn finish(&mut self) -> RemoteResult<Stored> {
         let lost = self.end_transfer()?;
         if let Some(error) = &lost {
             tracing::info!(path = %self.path, %error, "the completion reply is lost; the size decides");
@@ -264,6 +289,29 @@ impl WriteStream for FtpWriteStream {
         };
         self.is_unfinished = false;
         Ok(stored)
+    }
+
+    fn resume(&mut self) -> RemoteResult<u64> {
+        self.transfer = None;
+        self.lease = None;
+        let deadline = self.server.deadline();
+        let parent = self.path.parent().ok_or(RemoteError::IsDirectory)?;
+        self.server.prove_append(&parent, deadline)?;
+        let kept = self.size_expected() - self.sent;
+        let there = self.settled_size(deadline)?.checked_sub(kept).filter(|there| *there <= self.sent);
+        let there = there.ok_or(RemoteError::Changed)?;
+        let (lease, transfer) = self
+            .server
+            .start_writing(Command::Appe(self.path.clone()), deadline)
+            .map_err(|error| self.server.not_started(&self.path, error, deadline))?;
+        self.lease = Some(lease);
+        self.transfer = Some(transfer);
+        self.sent = there;
+        Ok(there)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_wanted)
     }
 }
 

@@ -124,7 +124,7 @@ fn what_is_missing_is_not_found_whatever_is_asked(remote: &dyn Remote, directory
         assert_error(remote.rename(path, &in_directory(directory, "renamed")), is_expected);
     }
     assert_error(remote.make_directory(&below), is_expected);
-    let stored = remote.open_write(&below, WriteMode::Create).and_then(|stream| stream.finish());
+    let stored = remote.open_write(&below, WriteMode::Create).and_then(|mut stream| stream.finish());
     assert_error(stored, is_expected);
     put(remote, &in_directory(directory, "file"), b"1");
     assert_error(remote.rename(&in_directory(directory, "file"), &below), is_expected);
@@ -139,7 +139,7 @@ fn file_is_no_directory_and_directory_no_file(remote: &dyn Remote, directory: &R
     assert_error(remote.remove_directory(&file), |error| *error == RemoteError::NotDirectory);
     assert_error(remote.read_range(&made, 0, 1), |error| *error == RemoteError::IsDirectory);
     assert_error(remote.remove_file(&made), |error| *error == RemoteError::IsDirectory);
-    let stored = remote.open_write(&made, WriteMode::Create).and_then(|stream| stream.finish());
+    let stored = remote.open_write(&made, WriteMode::Create).and_then(|mut stream| stream.finish());
     assert_error(stored, |error| *error == RemoteError::IsDirectory);
     assert_eq!(names(remote, directory), [&b"file"[..], b"made"]);
 }
