@@ -181,6 +181,9 @@ pub(super) struct CacheArguments {
     /// Where written files lie until they are on the server (default: $TMPDIR, or /var/tmp)
     #[arg(long, value_name = "DIRECTORY")]
     pub(super) staging_dir: Option<PathBuf>,
+    /// How much all of them may take there; what is sent makes room (default: half of what is free)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) staging_size: Option<u64>,
     /// How long an ending mount waits for open files and uploads
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(super) shutdown_timeout: Duration,

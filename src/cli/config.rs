@@ -18,6 +18,8 @@ use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions}
 
 /// Connections that reading ahead leaves to writes and listings.
 const CONNECTIONS_NOT_FOR_READING: u16 = 2;
+/// The least room for staging files: a few of the largest writes that the kernel makes.
+const STAGING_BYTES_MIN: u64 = 4 << 20;
 
 /// What is wrong with the options, as a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +147,10 @@ fn filesystem_options(arguments: &MountArguments, staging_dir: PathBuf) -> Files
         dir_timeout: arguments.caches.dir_timeout,
         attr_timeout: arguments.caches.attr_timeout,
         operation_timeout: arguments.connection.timeout,
+        staging_bytes_max: match arguments.caches.staging_size {
+            Some(size) => size.max(STAGING_BYTES_MIN),
+            None => default_staging_size(&staging_dir),
+        },
         staging_dir,
         cache_bytes_max: usize::try_from(arguments.caches.cache_size).unwrap_or(usize::MAX),
         streams_max: usize::from(streams),
@@ -160,6 +166,12 @@ fn default_staging_directory() -> PathBuf {
         None if var_tmp.is_dir() => var_tmp.into(),
         None => env::temp_dir(),
     }
+}
+
+/// Half of what is free there: others want to live, too.
+fn default_staging_size(directory: &Path) -> u64 {
+    let free = rustix::fs::statvfs(directory).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    (free / 2).max(STAGING_BYTES_MIN)
 }
 
 fn refuse_below(path: &Path, mountpoint: &Path) -> Result<(), ConfigError> {

@@ -6,6 +6,7 @@ mod directories;
 mod faults;
 mod files;
 mod names;
+mod streams;
 mod uploads;
 
 use super::*;
