@@ -104,7 +104,7 @@ struct World {
 }
 
 impl World {
-    fn new(precision: Precision, cut_listings: bool) -> Self {
+    fn new(precision: Precision, cut_listings: bool, streams: bool) -> Self {
         let remote = MemoryRemote::new();
         remote.behave(|behaviour| {
             behaviour.listing_precision = precision;
@@ -116,6 +116,8 @@ impl World {
         // Times of zero: every step asks the server again. The other extreme is the default.
         let options = FilesystemOptions {
             attr_timeout: if cut_listings { Duration::ZERO } else { Duration::from_secs(1) },
+            // Two writes make a stream, or none ever does.
+            stream_start_bytes: if streams { 20 } else { 1 << 20 },
             ..FilesystemOptions::default()
         };
         let filesystem = Filesystem::new(Arc::new(remote.clone()), RemotePath::root(), options).unwrap();
@@ -430,8 +432,9 @@ proptest! {
         steps in prop::collection::vec((step(), fault()), 1..50),
         precision in prop::sample::select(vec![Precision::Second, Precision::Minute]),
         cut_listings in any::<bool>(),
+        streams in any::<bool>(),
     ) {
-        let mut world = World::new(precision, cut_listings);
+        let mut world = World::new(precision, cut_listings, streams);
         world.compare();
         for (step, fault) in steps {
             if let Some((operation, skipped, full)) = fault {

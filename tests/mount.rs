@@ -25,6 +25,8 @@ mod names;
 mod programs;
 #[path = "mount/reading.rs"]
 mod reading;
+#[path = "mount/streaming.rs"]
+mod streaming;
 #[path = "mount/writing.rs"]
 mod writing;
 
@@ -68,6 +70,11 @@ macro_rules! all_facts_and {
                     space_is_never_zero
                     errors_are_those_of_a_local_file_system
                 }
+                streaming {
+                    file_larger_than_the_staging_is_written_in_order
+                    stream_goes_on_when_the_server_was_restarted
+                    what_made_room_is_taken_up_behind_or_fails_when_the_server_was_restarted
+                }
                 names {
                     awkward_names_are_kept_or_refused_cleanly
                     name_with_a_line_break_is_refused_and_never_sent
@@ -86,10 +93,10 @@ macro_rules! all_facts_and {
 }
 
 all_facts_and! { vsftpd = Vsftpd:
-    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed }
+    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server }
 }
 all_facts_and! { proftpd = Proftpd:
-    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed }
+    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server }
 }
 // Its shortest idle time is a minute.
 all_facts_and! { pure_ftpd = PureFtpd:

@@ -11,6 +11,10 @@ const STREAMS_MAX: usize = 16;
 /// Streams begin to punch when less than this is left, or less than a quarter of all.
 const ROOM_WANTED_BYTES: u64 = 64 << 20;
 
+/// What was sent last and may still be in the buffers of two sockets: it is kept as long as there is room, for a connection
+/// that is lost takes it along.
+const IN_BUFFERS_BYTES: u64 = 8 << 20;
+
 /// See the module's documentation. Its lock is one of the innermost.
 pub(super) struct Allowance {
     bytes_max: u64,
@@ -66,6 +70,12 @@ impl Allowance {
     pub(super) fn is_short(&self) -> bool {
         let used = self.used.lock();
         used.waiting > 0 || self.bytes_max.saturating_sub(used.bytes) < ROOM_WANTED_BYTES.min(self.bytes_max / 4)
+    }
+
+    /// How much of what it has sent last each stream keeps.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let streams = self.used.lock().streams.max(1) as u64;
+        IN_BUFFERS_BYTES.min(self.bytes_max / 2 / streams)
     }
 
     /// Waits until so many bytes could be taken; false where nothing was given back for `patience`, or nobody is left who could.

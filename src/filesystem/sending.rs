@@ -108,11 +108,19 @@ impl Sending {
                 }
             },
             Line::Closed if kept_from > self.start() => return Err(self.too_little(self.start(), kept_from)),
-            Line::Closed | Line::Broken(_) => {
-                self.offset = self.start();
-                self.line = Line::Open(self.remote.open_write(&self.path, self.mode)?);
+            Line::Closed => self.begin()?,
+            Line::Broken(stream) => {
+                // First, for it removes what it has left under the name.
+                drop(stream);
+                self.begin()?;
             }
         }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> RemoteResult<()> {
+        self.offset = self.start();
+        self.line = Line::Open(self.remote.open_write(&self.path, self.mode)?);
         Ok(())
     }
 

@@ -69,6 +69,11 @@ impl Staging {
         if self.has_holes() { self.punched.end } else { 0 }
     }
 
+    /// The allowance that it counts against.
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
     /// Whether something of `range` was punched out and cannot be had back.
     pub(super) fn is_punched(&self, range: &Range<u64>) -> bool {
         range.start < self.punched.end && self.punched.start < range.end
@@ -90,6 +95,23 @@ impl Staging {
         self.punched = from..range.end;
         self.allowance.give_back(self.present.remove(start..range.end));
         Ok(())
+    }
+
+    /// Gives the disk back what lies below `end` and is the same on the server; returns whether that was anything.
+    ///
+    /// # Errors
+    /// The disk's; nothing has changed then.
+    pub(super) fn release(&mut self, end: u64) -> FilesystemResult<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let present = end - self.present.missing_in(&(0..end));
+        if present == 0 {
+            return Ok(false);
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, flags, 0, end).map_err(std::io::Error::from)?;
+        self.base_len = self.base_len.max(end);
+        self.allowance.give_back(self.present.remove(0..end));
+        Ok(true)
     }
 
     /// The server is proved to have all of it: what was punched out can be fetched from there.

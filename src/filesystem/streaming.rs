@@ -141,13 +141,19 @@ impl ContentState {
         (is_idle && staging.present_from(start) >= start.saturating_add(len.max(1))).then_some(start)
     }
 
-    /// Makes room on the local disk by what has been sent; returns whether that made any.
+    /// Makes room on the local disk by what the server has or was sent; returns whether that made any.
     pub(super) fn punch_sent(&mut self) -> bool {
+        if let (Some(uploaded), Some(staging)) = (self.uploaded, &mut self.staging)
+            && staging.release(uploaded).is_ok_and(|released| released)
+        {
+            return true;
+        }
         let (Stream::Running(running), Some(staging)) = (&self.stream, &mut self.staging) else { return false };
-        if running.order != Order::Send || running.sent <= staging.punched_end().max(running.start) {
+        let end = running.sent.saturating_sub(staging.allowance().kept_bytes());
+        if running.order != Order::Send || end <= staging.punched_end().max(running.start) {
             return false;
         }
-        let punched = staging.punch(running.start..running.sent);
+        let punched = staging.punch(running.start..end);
         punched.inspect_err(|error| tracing::debug!(%error, "no hole could be punched into a staging file")).is_ok()
     }
 }

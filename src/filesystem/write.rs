@@ -72,6 +72,8 @@ impl Filesystem {
         if self.staging.allowance.wait_for_room(u64::from(len), self.options.operation_timeout) {
             return Ok(());
         }
+        // Why nothing is sent, if the stream knows.
+        content.lock().change_from(u64::MAX)?;
         tracing::error!(ino = ino.0, "staging files may take no more room (--staging-size), and none is being sent");
         Err(FilesystemError::LocalNoSpace)
     }

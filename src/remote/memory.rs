@@ -605,7 +605,13 @@ impl WriteStream for MemoryWrite {
 
     fn finish(&mut self) -> RemoteResult<Stored> {
         let remote = self.remote.clone();
-        let stored = remote.call(Operation::Finish, |state| state.store(&self.path, self.mode, self.data.clone()))?;
+        let stored = remote.call(Operation::Finish, |state| {
+            if matches!(self.mode, WriteMode::Create | WriteMode::Append { .. }) {
+                // Removed on the way, and then the proof by its size fails.
+                state.get(&self.path)?;
+            }
+            state.store(&self.path, self.mode, self.data.clone())
+        })?;
         self.is_unfinished = false;
         Ok(stored)
     }

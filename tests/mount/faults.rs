@@ -11,6 +11,7 @@ use crate::fixtures::{big_file, mounted, put, write_noise};
 use crate::gate::Gate;
 use crate::mounted::{Mount, shell, start_shell, try_shell};
 use crate::servers::{Server, ServerKind, ServerSettings, USER, wait_until};
+use crate::streaming::bytes_in;
 
 /// What the tests ask the program to wait at most, and what they then allow it: for machines with other things to do.
 const SHORT_DEADLINES: [&str; 10] = [
@@ -121,6 +122,29 @@ pub(crate) fn connections_dropped_when_idle_are_not_missed(kind: ServerKind) {
     }
     mount.shell("mkdir made; mv file made/; ls made", &[]);
     assert!(server.folder().join("made/file").exists());
+    mount.unmount();
+}
+
+pub(crate) fn writer_goes_at_the_pace_of_a_slower_server(kind: ServerKind) {
+    let settings = ServerSettings { upload_kib_per_second: Some(20 << 10), ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    let mount = Mount::start(&server, &["--staging-size", "4M"]);
+    if !mount.is_real() {
+        return;
+    }
+    let mut copy = start_shell(mount.path(), "head -c 60M /dev/zero | dd of=file bs=1M status=none", &[]);
+    let written = || fs::metadata(mount.path().join("file")).map_or(0, |file| file.len());
+    let mut ahead = 0;
+    while copy.try_wait().unwrap().is_none() {
+        let arrived = bytes_in(&server.folder());
+        ahead = ahead.max(written().saturating_sub(arrived));
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert!(copy.wait().unwrap().success());
+    // The staging, and beside it what sockets hold and what was written between two looks.
+    assert!(ahead < 24 << 20, "the writer was {ahead} bytes ahead");
+    assert_eq!(written(), 60 << 20);
+    shell(&server.folder(), "cmp -n 62914560 file /dev/zero; [ $(stat -c %s file) = 62914560 ]", &[]);
     mount.unmount();
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct ServerSettings {
     pub(crate) connections_max: Option<u32>,
     /// After how much silence it closes a control connection; whole seconds. Pure-FTPd knows minutes only and ignores it.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How many KiB a second it takes: vsftpd and proftpd only.
+    pub(crate) upload_kib_per_second: Option<u32>,
     /// After how many entries it cuts a listing short: Pure-FTPd only.
     pub(crate) listing_max: Option<u32>,
     /// Whether it listens on ::1 instead of 127.0.0.1.
@@ -268,6 +270,9 @@ impl Server {
         if let Some(idle) = self.settings.idle_timeout {
             lines += &format!("idle_session_timeout={}\n", idle.as_secs());
         }
+        if let Some(rate) = self.settings.upload_kib_per_second {
+            lines += &format!("local_max_rate={}\n", rate * 1024);
+        }
         let configuration = home.join("vsftpd.conf");
         fs::write(&configuration, lines).unwrap();
         strings([
@@ -310,6 +315,9 @@ impl Server {
         }
         if let Some(idle) = self.settings.idle_timeout {
             lines += &format!("TimeoutIdle {}\n", idle.as_secs());
+        }
+        if let Some(rate) = self.settings.upload_kib_per_second {
+            lines += &format!("TransferRate STOR,APPE {rate}\n");
         }
         let configuration = home.join("proftpd.conf");
         fs::write(&configuration, lines).unwrap();
