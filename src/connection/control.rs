@@ -280,7 +280,6 @@ impl ControlConnection {
         }
         state.pipeline.stop(|_| true);
         let number = state.enqueue(Expects::Marker, 0, patience)?;
-        let ticket = Ticket { shared: Arc::clone(shared), number };
         (state.leftovers, state.has_final_leftover) = (0, false);
         if !at_once {
             let until = deadline.min(after(FIRST_WORD));
@@ -291,6 +290,8 @@ impl ControlConnection {
             }
         }
         drop(state);
+        // Not before: dropping a ticket takes the lock.
+        let ticket = Ticket { shared: Arc::clone(shared), number };
         tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
         shared.write_all(b"PWD\r\n", deadline)?;
         ticket.wait(deadline)?;
