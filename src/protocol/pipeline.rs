@@ -79,7 +79,8 @@ pub enum Received<'a, T> {
         /// Its 257.
         reply: Reply,
     },
-    /// One of the replies of a stopped transfer: 426, 226, 225, or 150, as the server likes.
+    /// One of the replies of a stopped transfer: 426, 226, 225, or 150, as the server likes. Or a second 226 to a transfer
+    /// that is over, nothing having been sent since.
     Leftover(Reply),
     /// 421: the server closes the connection, whatever was in flight (RFC 959 §5.4). Nothing will follow.
     Closing(Reply),
@@ -106,6 +107,8 @@ pub struct Pipeline<T> {
     in_flight: VecDeque<InFlight<T>>,
     in_flight_max: usize,
     leftovers: usize,
+    /// Nothing was sent since a transfer's final reply: some servers say 226 twice.
+    may_be_said_twice: bool,
 }
 
 #[derive(Debug)]
@@ -118,7 +121,7 @@ struct InFlight<T> {
 impl<T> Pipeline<T> {
     /// An empty one, for at most `in_flight_max` commands (at least one).
     pub fn new(in_flight_max: usize) -> Self {
-        Self { in_flight: VecDeque::new(), in_flight_max: in_flight_max.max(1), leftovers: 0 }
+        Self { in_flight: VecDeque::new(), in_flight_max: in_flight_max.max(1), leftovers: 0, may_be_said_twice: false }
     }
 
     /// Queues a command that is being sent. `tag` comes back with its replies.
@@ -129,6 +132,7 @@ impl<T> Pipeline<T> {
         if self.room() == 0 {
             return Err(PipelineFull);
         }
+        self.may_be_said_twice = false;
         self.in_flight.push_back(InFlight { tag, expects, stopped: false });
         Ok(())
     }
@@ -140,6 +144,10 @@ impl<T> Pipeline<T> {
     pub fn received(&mut self, reply: Reply) -> Result<Received<'_, T>, OutOfStep> {
         if reply.code().number() == 421 {
             return Ok(Received::Closing(reply));
+        }
+        let is_said_twice = std::mem::take(&mut self.may_be_said_twice) && reply.code().number() == 226;
+        if is_said_twice && self.in_flight.is_empty() {
+            return Ok(Received::Leftover(reply));
         }
         let Some((stopped, expects)) = self.in_flight.front().map(|first| (first.stopped, first.expects)) else {
             return Err(OutOfStep { reply, expected: None });
@@ -155,7 +163,10 @@ impl<T> Pipeline<T> {
                 None => out_of_step(reply),
             },
             Fit::Final => match self.in_flight.pop_front() {
-                Some(first) => Ok(Received::Final(first.tag, reply)),
+                Some(first) => {
+                    self.may_be_said_twice = expects == Expects::Transfer;
+                    Ok(Received::Final(first.tag, reply))
+                }
                 None => out_of_step(reply),
             },
             Fit::No => out_of_step(reply),
