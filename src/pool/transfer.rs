@@ -25,6 +25,9 @@ const REASON_PATIENCE: Duration = Duration::from_secs(3);
 /// Some servers send no preliminary reply at all: this often we look whether data has come instead.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// After this long without a word a server that has taken our data connection is taken to wait for data.
+const UNANNOUNCED: Duration = Duration::from_secs(1);
+
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -366,13 +369,13 @@ impl Starting {
         match self.opening.take() {
             // The server connects when it has the command, and may refuse that instead.
             Some(Opening::Listening(listener)) => {
-                self.await_first_reply(verb, &mut active)?;
+                self.await_first_reply(verb, &mut active, direction)?;
                 active.data = Some(self.wait_for(Opening::Listening(listener), &mut active)?);
             }
             Some(opening) => match opening.wait(&self.session, self.deadline) {
                 Ok(data) => {
                     active.data = Some(data);
-                    self.await_first_reply(verb, &mut active)?;
+                    self.await_first_reply(verb, &mut active, direction)?;
                 }
                 Err(error) => return Err(self.refusal_or(verb, &mut active, error)),
             },
@@ -396,14 +399,22 @@ impl Starting {
         })
     }
 
-    /// The preliminary reply, a refusal, or, where the server leaves it out, the first data.
-    fn await_first_reply(&self, verb: &'static str, active: &mut ActiveTransfer) -> Result<(), PoolError> {
+    /// The preliminary reply, a refusal, or, where the server leaves it out, the first data. Where we are to send, the
+    /// data connection stands: what is sent to a server that refuses later is lost on it, and nothing else.
+    fn await_first_reply(
+        &self,
+        verb: &'static str,
+        active: &mut ActiveTransfer,
+        direction: Direction,
+    ) -> Result<(), PoolError> {
+        let (asked, is_sending) = (Instant::now(), direction == Direction::Send);
         while active.transfer == Transfer::Requested {
             let glance = if active.data.is_some() { self.deadline.min(after(GLANCE)) } else { self.deadline };
             match active.next_reply(glance) {
                 Ok(()) => {}
                 Err(PoolError::TimedOut { .. }) if remaining(self.deadline).is_some() => {
-                    if active.data.as_ref().is_some_and(DataConnection::is_readable) {
+                    let has_waited = asked.elapsed() >= UNANNOUNCED;
+                    if active.data.as_ref().is_some_and(|data| data.is_readable() || (is_sending && has_waited)) {
                         return Ok(());
                     }
                 }

@@ -26,6 +26,10 @@ pub(super) struct Known {
     listings_compared: AtomicUsize,
     /// The directories that were warned of.
     warned: Mutex<HashSet<RemotePath>>,
+    /// RMD leaves a directory that is not empty as it is.
+    pub(super) rmd_keeps_entries: VerdictCell,
+    /// DELE leaves directories as they are.
+    pub(super) dele_keeps_directories: VerdictCell,
     /// Which odd names it keeps.
     pub(super) names: NameProofs,
 }

@@ -5,7 +5,7 @@
 //! point to (`rm -r` would descend into them), and none tells their targets. There LIST is asked for as well.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Listing;
 use super::error::{RemoteError, RemoteResult};
@@ -14,11 +14,15 @@ use super::server::Server;
 use crate::pool::{Direction, Lease, PoolError, Purpose, Repeat, ServerKind, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
-use crate::protocol::reply::Reply;
+use crate::protocol::reply::{Reply, ReplyClass};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 
 /// How much of a listing is taken from the data connection at once.
 const PIECE_LEN: usize = 64 << 10;
+
+/// A listing may take longer than the operation's time, as long as it comes faster than this: one that drips for ever
+/// has to end.
+const SLOWEST_KIB: Duration = Duration::from_secs(1);
 
 /// One listing as it came.
 #[derive(Default)]
@@ -85,6 +89,8 @@ impl Server {
             return self.with_links(lease, directory, fetched, deadline);
         }
         let fetched = self.fetch_lines(lease, directory, deadline)?;
+        // Whatever MLSD was refused with: it was about MLSD, not about the directory.
+        self.profile().mlsd.learn(Verdict::No);
         let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
         self.note_missing(directory, &fetched);
         Ok(Listing { entries: fetched.parsed.entries, complete, cut_short: fetched.is_truncated })
@@ -114,6 +120,12 @@ impl Server {
             }
             Err(PoolError::Refused { verb: "MLSD", reply }) if is_not_understood(&reply) => {
                 verdict.learn(Verdict::No);
+                Ok(None)
+            }
+            // Servers that announce MLSD and do not have it say 503 and 550 as well.
+            Err(PoolError::Refused { verb: "MLSD", reply })
+                if !verdict.is_yes() && reply.class() == ReplyClass::Permanent =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -228,6 +240,7 @@ fn fetch(
     };
     let mut buffer = vec![0; PIECE_LEN];
     let mut is_empty = true;
+    let mut time_earned = Duration::ZERO;
     loop {
         let len = transfer.read(&mut buffer)?;
         if len == 0 {
@@ -235,6 +248,13 @@ fn fetch(
         }
         is_empty = false;
         parser.push(buffer.get(..len).unwrap_or_default());
+        time_earned += SLOWEST_KIB.mul_f64(len as f64 / 1024.0);
+        if deadline.elapsed() > time_earned {
+            return Err(PoolError::TimedOut { during: "a listing that does not end", sent: true });
+        }
+        if parser.is_full() {
+            return Err(PoolError::Broken { reason: String::from("the listing does not end") });
+        }
     }
     match transfer.finish_reading() {
         Ok(reply) if is_empty && says_not_listed(&reply) => Err(PoolError::Refused { verb, reply }),

@@ -18,18 +18,21 @@ impl Server {
     /// As [`super::Remote::make_directory`] says.
     pub(super) fn make_directory(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
         self.check_name(path, deadline)?;
-        // CWD finds directories alone, but a file of that name makes every server refuse MKD.
-        let question =
-            if self.profile().mlst.is_yes() { Command::Mlst(path.clone()) } else { Command::Cwd(path.clone()) };
+        // CWD finds directories, SIZE files; and a file of that name is no directory that was made.
+        let mut commands = match self.profile().mlst.is_yes() {
+            true => vec![Command::Mlst(path.clone())],
+            false => vec![Command::Cwd(path.clone()), Command::Size(path.clone())],
+        };
+        commands.push(Command::Mkd(path.clone()));
         let look = || self.exists(path, deadline);
-        let Some(replies) = self.order(&[question, Command::Mkd(path.clone())], deadline, look)? else {
+        let Some(replies) = self.order(&commands, deadline, look)? else {
             return Ok(());
         };
-        match replies.as_slice() {
-            [before, _] if is_done(before) => Err(RemoteError::Exists),
-            [_, made] if is_done(made) => Ok(()),
-            [_, refusal] => Err(self.explain(path, refusal, Purpose::Make, deadline)),
-            _ => Err(RemoteError::Protocol { reason: String::from("two commands have not two answers") }),
+        match replies.split_last() {
+            Some((_, before)) if before.iter().any(is_done) => Err(RemoteError::Exists),
+            Some((made, _)) if is_done(made) => Ok(()),
+            Some((refusal, _)) => Err(self.explain(path, refusal, Purpose::Make, deadline)),
+            None => Err(RemoteError::Protocol { reason: String::from("commands have no answers") }),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, refused};
-use super::server::{Server, backup_path, is_done};
+use super::server::{Server, backup_path, is_done, temporary_path};
+use crate::pool::Verdict;
 use crate::protocol::command::Command;
 use crate::protocol::reply::{Reply, ReplyClass};
 use crate::protocol::{Entry, EntryKind, RemotePath};
@@ -66,11 +67,48 @@ impl Server {
         // On a server that does not tell upper from lower case, a file renamed from `A` to `a` is still found as `A`.
         let may_be_both = from.as_bytes().eq_ignore_ascii_case(to.as_bytes());
         if is_done(old) && !may_be_both && self.exists(from, deadline)? {
-            return Err(RemoteError::Failed {
-                reason: format!("it says that it has renamed ({renamed}), and the old name is still there"),
-            });
+            // Somebody else may have made it anew, and what lies at the new name may be what was renamed: it must not be
+            // taken for the old file unless the server is known to do nothing.
+            return match from.parent() {
+                Some(directory) if self.only_says_that_it_replaces(&directory, deadline)? => {
+                    Ok(Some(Refusal { reply: renamed.clone(), is_source_there: true }))
+                }
+                _ => Err(refused_to_rename(renamed)),
+            };
         }
         Ok(None)
+    }
+
+    /// Whether RNTO to a taken name says yes and does nothing (swiftp), tried out with two files of our own.
+    fn only_says_that_it_replaces(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<bool> {
+        let verdict = &self.profile().rename_replaces;
+        if verdict.get() == Verdict::Unknown {
+            let (from, to) = (temporary_path(directory), temporary_path(directory));
+            let outcome = self.try_replacing(&from, &to, deadline);
+            for path in [from, to] {
+                self.discard(&path, deadline);
+            }
+            match outcome? {
+                (Some(1), Some(2)) => verdict.learn(Verdict::No),
+                (None, Some(1)) => verdict.learn(Verdict::Yes),
+                _ => {}
+            }
+        }
+        Ok(verdict.is_no())
+    }
+
+    /// Renames a file of one byte over one of two, and returns the sizes found at both names.
+    fn try_replacing(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        deadline: Instant,
+    ) -> RemoteResult<(Option<u64>, Option<u64>)> {
+        self.put(Command::Stor(from.clone()), b"a", deadline)?;
+        self.put(Command::Stor(to.clone()), b"bb", deadline)?;
+        self.tell(&[Command::Rnfr(from.clone()), Command::Rnto(to.clone())], deadline)?;
+        let size_of = |entry: Option<Entry>| entry.and_then(|entry| entry.size);
+        Ok((size_of(self.find(from, deadline)?), size_of(self.find(to, deadline)?)))
     }
 
     /// Looks at both names after a refusal, and does in steps what rename(2) does in one.
@@ -90,6 +128,7 @@ impl Server {
             }
             // What lies at the new name then has lain there before.
             (None, _) => Err(RemoteError::NotFound),
+            (Some(_), None) if is_done(refusal) => Err(refused_to_rename(refusal)),
             (Some(_), None) => Err(self.explain(to, refusal, Purpose::Make, deadline)),
             (Some(EntryKind::Directory), Some(EntryKind::Directory)) => {
                 if !self.list(to, deadline)?.entries.is_empty() {
@@ -120,7 +159,7 @@ impl Server {
         deadline: Instant,
     ) -> RemoteResult<()> {
         // Refused as well: then the directory is none of ours, and the rename's own refusal is the answer.
-        self.remove_directory(to, deadline).map_err(|_| refused(refusal))?;
+        self.remove_directory(to, deadline).map_err(|_| refused_to_rename(refusal))?;
         match self.rename_once(from, to, deadline)? {
             None => Ok(()),
             Some(refusal) => {
@@ -140,12 +179,12 @@ impl Server {
         refusal: &Reply,
         deadline: Instant,
     ) -> RemoteResult<()> {
-        let Some(directory) = to.parent() else { return Err(refused(refusal)) };
+        let Some(directory) = to.parent() else { return Err(refused_to_rename(refusal)) };
         let backup = backup_path(&directory);
         // Not even the target alone can be renamed: that the name was taken was not the reason.
         match self.rename_once(to, &backup, deadline) {
             Ok(None) => {}
-            Ok(Some(_)) => return Err(refused(refusal)),
+            Ok(Some(_)) => return Err(refused_to_rename(refusal)),
             Err(error) => {
                 self.restore(&backup, to);
                 return Err(error);
@@ -153,14 +192,14 @@ impl Server {
         }
         let result = self.rename_once(from, to, deadline);
         if let Ok(None) = result {
-            if let Err(error) = self.remove_file(&backup, deadline) {
+            if let Err(error) = self.remove_own_file(&backup, deadline) {
                 tracing::warn!(%backup, %error, "a replaced file was left behind");
             }
             return Ok(());
         }
         self.restore(&backup, to);
         match result? {
-            Some(refusal) => Err(refused(&refusal.reply)),
+            Some(refusal) => Err(refused_to_rename(&refusal.reply)),
             None => Ok(()),
         }
     }
@@ -180,4 +219,13 @@ impl Server {
         };
         tracing::error!(%to, %backup, problem, "the old content lies under another name");
     }
+}
+
+/// The server's reply as an error; also where it says yes, and is not to be believed.
+fn refused_to_rename(reply: &Reply) -> RemoteError {
+    if is_done(reply) {
+        let reason = format!("it says that it has renamed ({reply}), and the old name is still there");
+        return RemoteError::Failed { reason };
+    }
+    refused(reply)
 }

@@ -16,9 +16,10 @@ use super::refusal::refused;
 use crate::connection::ConnectionError;
 use crate::pool::{Pool, PoolError, Repeat, ServerProfile};
 use crate::protocol::command::{Command, CommandError};
+use crate::protocol::listing::mlsd::parse_mlst;
 use crate::protocol::reply::{Reply, ReplyClass};
 use crate::protocol::timestamp::parse_mdtm_reply;
-use crate::protocol::{Name, RemotePath, Timestamp};
+use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 
 /// How often an order is given, on a new connection each time, while looks prove that it was not obeyed.
 const ORDERS_MAX: usize = 3;
@@ -157,6 +158,11 @@ pub(super) fn parse_number(reply: &Reply) -> Option<u64> {
     std::str::from_utf8(line.trim_ascii()).ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// The entry called `name` as a reply to MLST describes it; `None` for a refusal, or without facts.
+pub(super) fn facts_told(reply: &Reply, name: &Name) -> Option<Entry> {
+    reply.lines().iter().filter(|_| is_done(reply)).find_map(|line| parse_mlst(line, name.clone()))
+}
+
 /// What the replies to SIZE and MDTM say, asked for in one packet.
 ///
 /// # Errors
@@ -183,6 +189,11 @@ pub(super) fn temporary_path(directory: &RemotePath) -> RemotePath {
 /// A name of ours in `directory`, for a file that must not be lost while another takes its name.
 pub(super) fn backup_path(directory: &RemotePath) -> RemotePath {
     own_path(directory, ".old")
+}
+
+/// A name of ours in `directory`, for trying out what the server does.
+pub(super) fn probe_path(directory: &RemotePath) -> RemotePath {
+    own_path(directory, ".probe")
 }
 
 fn own_path(directory: &RemotePath, suffix: &str) -> RemotePath {

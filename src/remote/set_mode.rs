@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, is_not_understood};
-use super::server::{Server, is_done};
+use super::server::{Server, facts_told, is_done};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
-use crate::protocol::listing::mlsd::parse_mlst;
 
 /// What a server changes on request; it may leave set-user-id and its like alone.
 const COMPARED_BITS: u32 = 0o777;
@@ -39,9 +38,7 @@ impl Server {
             None => return Err(RemoteError::Protocol { reason: String::from("SITE CHMOD was not answered") }),
         }
         self.profile().site_chmod.learn_if(true);
-        let told = replies.next().zip(path.name()).and_then(|(reply, name)| {
-            reply.middle_lines().iter().find_map(|line| parse_mlst(line, name.clone())).and_then(|entry| entry.mode)
-        });
+        let told = replies.next().zip(path.name()).and_then(|(reply, name)| facts_told(reply, &name)?.mode);
         match told {
             Some(told) if told & COMPARED_BITS != mode & COMPARED_BITS => Err(RemoteError::Refused {
                 reply: format!("it says that it has set the permission bits {mode:03o}, and still shows {told:03o}"),

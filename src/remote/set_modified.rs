@@ -1,13 +1,13 @@
 //! Modification times: a ladder of ways (MFMT, MFF, SITE UTIME, MDTM with two arguments), the first that works is kept.
 //!
-//! Behind each order goes the question what the time is now (MDTM), in the same packet: a server that says yes and
+//! Behind each order goes the question what the time is now (MDTM and MLST), in the same packet: a server that says yes and
 //! does nothing, or takes the time for its local one, is found out so. What counts is that a time reads back as it was set.
 
 use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, is_not_understood, says_not_there};
-use super::server::{Server, is_done};
+use super::server::{Server, facts_told, is_done};
 use crate::pool::{ServerProfile, VerdictCell};
 use crate::protocol::command::{Command, UtimeSpelling};
 use crate::protocol::reply::Reply;
@@ -130,12 +130,17 @@ impl Server {
     }
 
     fn try_way_once(&self, way: &Way, path: &RemotePath, time: Timestamp, deadline: Instant) -> RemoteResult<Outcome> {
-        let commands = [(way.command)(path.clone(), time), Command::Mdtm(path.clone())];
+        let mut commands = vec![(way.command)(path.clone(), time), Command::Mdtm(path.clone())];
+        if !self.profile().mlst.is_no() {
+            commands.push(Command::Mlst(path.clone()));
+        }
         let replies = self.ask(&commands, deadline)?;
-        let [set, now] = replies.as_slice() else {
-            return Err(RemoteError::Protocol { reason: String::from("two commands have not two answers") });
+        let [set, now, facts @ ..] = replies.as_slice() else {
+            return Err(RemoteError::Protocol { reason: String::from("commands have no answers") });
         };
-        let now = parse_mdtm_reply(now);
+        // MLST counts more, where there is one: it says what listings say, and MDTM is in local time on some servers.
+        let told = facts.iter().zip(path.name()).find_map(|(reply, name)| facts_told(reply, &name)?.modified);
+        let now = told.or_else(|| parse_mdtm_reply(now));
         if is_done(set) {
             // Without an MDTM that answers (directories have none on most servers) the reply is all there is.
             return Ok(match now {

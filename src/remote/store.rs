@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
-use super::server::{Server, parse_size_and_time, temporary_path};
+use super::server::{Server, facts_told, parse_number, parse_size_and_time, temporary_path};
 use super::{Stored, WriteMode, WriteStream};
 use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::{RemotePath, Timestamp};
 
-/// After a lost completion reply the server may still be busy with what it has received: so long it may take until the
-/// size is right.
+/// Where the completion reply was lost, or came before the end, the server may still be busy with what it has received: so
+/// long it may take until the size is right.
 const SETTLING: Duration = Duration::from_secs(3);
 /// How often the size is asked for meanwhile.
 const SETTLING_PAUSE: Duration = Duration::from_millis(200);
@@ -133,7 +133,8 @@ impl Server {
         if self.profile().append.is_yes() { Ok(()) } else { Err(UNSUPPORTED) }
     }
 
-    fn put(&self, command: Command, bytes: &[u8], deadline: Instant) -> Result<(), PoolError> {
+    /// Stores a few bytes in one go.
+    pub(super) fn put(&self, command: Command, bytes: &[u8], deadline: Instant) -> Result<(), PoolError> {
         let (lease, mut transfer) = self.start_writing(command, deadline)?;
         let result = transfer.write_all(bytes).and_then(|()| transfer.finish_writing());
         drop(lease);
@@ -141,8 +142,8 @@ impl Server {
     }
 
     /// Takes away what nobody needs; a failure is for the log.
-    fn discard(&self, path: &RemotePath, deadline: Instant) {
-        match self.remove_file(path, deadline) {
+    pub(super) fn discard(&self, path: &RemotePath, deadline: Instant) {
+        match self.remove_own_file(path, deadline) {
             Ok(()) | Err(RemoteError::NotFound) => {}
             Err(error) => tracing::warn!(%path, %error, "an incomplete file was left behind"),
         }
@@ -150,6 +151,14 @@ impl Server {
 
     /// Size and modification time in one packet; the time where the server tells it so.
     fn size_and_time(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
+        if let (true, Some(name)) = (self.profile().mlst.is_yes(), path.name()) {
+            // What listings say: MDTM is in local time on some servers.
+            let replies = self.ask(&[Command::Size(path.clone()), Command::Mlst(path.clone())], deadline)?;
+            let told = replies.get(1).and_then(|reply| facts_told(reply, &name));
+            if let (Some(size), Some(told)) = (replies.first().and_then(parse_number), told) {
+                return Ok((Some(size), told.modified));
+            }
+        }
         let replies = self.ask(&[Command::Size(path.clone()), Command::Mdtm(path.clone())], deadline)?;
         let [size, time] = replies.as_slice() else {
             return Err(RemoteError::Protocol { reason: String::from("two questions have not two answers") });
@@ -212,14 +221,14 @@ impl FtpWriteStream {
             if size == Some(expected) {
                 return Ok(Stored { size: expected, modified });
             }
-            let Some(error) = &lost else {
-                let size = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
-                return Err(RemoteError::Failed {
-                    reason: format!("{expected} bytes should be in the file, and the server says {size}"),
-                });
-            };
             if Instant::now() >= settled {
-                return Err(error.clone().into());
+                let size = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
+                return Err(lost.map_or_else(
+                    || RemoteError::Failed {
+                        reason: format!("{expected} bytes should be in the file, and the server says {size}"),
+                    },
+                    RemoteError::from,
+                ));
             }
             thread::sleep(SETTLING_PAUSE);
         }

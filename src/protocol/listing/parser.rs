@@ -9,8 +9,11 @@ use crate::protocol::entry::Entry;
 /// A longer line is given up as not understood: a name has at most 255 bytes on most servers, a link target 4096.
 const LINE_LEN_MAX: usize = 64 * 1024;
 
-/// Lines beyond so many are counted as not understood: a server that never stops must not take all memory.
+/// Entries beyond so many are counted as not understood: a server that never stops must not take all memory.
 const ENTRIES_MAX: usize = 4_000_000;
+
+/// A listing of more lines than this is not going to end.
+const LINES_MAX: usize = 2 * ENTRIES_MAX;
 
 /// How many of the lines that were not understood are kept, and how much of each; the rest is counted only.
 const UNPARSED_KEPT_MAX: usize = 20;
@@ -61,7 +64,7 @@ pub struct ListingParser {
     dialects: &'static [Dialect],
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
-    at_first_line: bool,
+    lines: usize,
     listing: ParsedListing,
 }
 
@@ -77,7 +80,7 @@ impl ListingParser {
     }
 
     fn new(dialects: &'static [Dialect], context: Context) -> Self {
-        Self { context, dialects, partial: Vec::new(), at_first_line: true, listing: ParsedListing::default() }
+        Self { context, dialects, partial: Vec::new(), lines: 0, listing: ParsedListing::default() }
     }
 
     /// Takes the next bytes of the listing.
@@ -103,7 +106,8 @@ impl ListingParser {
     pub fn push_line(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let mut line = line.strip_suffix(b"\r").unwrap_or(line);
-        if std::mem::take(&mut self.at_first_line) {
+        self.lines += 1;
+        if self.lines == 1 {
             // Windows servers write a UTF-8 byte order mark before listings that they have in a file.
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
@@ -114,6 +118,11 @@ impl ListingParser {
             Line::Refused => self.listing.refused_count += 1,
             Line::Skip => {}
         }
+    }
+
+    /// Whether more came than any directory has; what follows is not worth waiting for.
+    pub fn is_full(&self) -> bool {
+        self.listing.entries.len() >= ENTRIES_MAX || self.lines >= LINES_MAX
     }
 
     /// Ends the listing; a last line needs no line break.
