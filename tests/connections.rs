@@ -205,7 +205,9 @@ fn endless_reply_is_cut_off() {
         }
         dialogue.say("211-Never");
         let line = "x".repeat(1000) + "\r\n";
-        (0..3000).for_each(|_| dialogue.say_bytes(line.as_bytes()));
+        for _ in 0..3000 {
+            dialogue.say_bytes(line.as_bytes());
+        }
         Answer::Close
     });
     let pool = Pool::connect(options(&server)).unwrap();

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// A banner of a server that is known to answer in order.
 pub(crate) const ORDERLY: &str = "220 (vsFTPd, scripted)";
 
@@ -111,6 +113,11 @@ impl ScriptedServer {
         self.shared.packets.load(Ordering::Acquire)
     }
 
+    /// All commands so far, in the order in which they were taken.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        self.shared.commands.lock().unwrap().clone()
+    }
+
     /// How many commands began with `prefix`.
     pub(crate) fn count(&self, prefix: &str) -> usize {
         self.shared.commands.lock().unwrap().iter().filter(|command| command.starts_with(prefix)).count()
@@ -137,9 +144,9 @@ impl Dialogue {
         self.say_bytes(format!("{lines}\r\n").as_bytes());
     }
 
-    /// Says bytes as they are. A client that has gone is no fault of the script.
-    pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+    /// Says bytes as they are; whether the client was there to hear them. That it has gone is no fault of the script.
+    pub(crate) fn say_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Says lines with each byte in a packet of its own.
@@ -225,6 +232,25 @@ impl Dialogue {
         let stream = self.passive.take().expect("PASV or EPSV came before").accept().unwrap().0;
         stream.set_read_timeout(Some(SCRIPT_DEADLINE)).unwrap();
         stream
+    }
+
+    /// Takes the data connection; `None` where the client goes without opening it.
+    pub(crate) fn accept_or_notice(&mut self) -> Option<TcpStream> {
+        let listener = self.passive.take()?;
+        let deadline = Timespec::try_from(SCRIPT_DEADLINE).unwrap();
+        let mut events = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&self.stream, PollFlags::RDHUP)];
+        poll(&mut events, Some(&deadline)).unwrap();
+        if events[0].revents().is_empty() {
+            return None;
+        }
+        let stream = listener.accept().unwrap().0;
+        stream.set_read_timeout(Some(SCRIPT_DEADLINE)).unwrap();
+        Some(stream)
+    }
+
+    /// Says no more, and goes on hearing.
+    pub(crate) fn fall_silent(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Takes the data connection, sends `bytes` and closes it.

@@ -1,0 +1,134 @@
+//! Uploads: lost and wrong replies, files that are not what was sent.
+
+use ftpfs::remote::{RemoteError, WriteMode};
+
+use super::odd_server::{Break, Quirks, Store};
+use super::{FILLED, REPLACE, assert_error, content, paths, start, write};
+
+#[test]
+fn lost_completion_reply_is_decided_by_the_size() {
+    for (loses, is_stored) in [(0, true), (3, false)] {
+        for mode in [WriteMode::Create, REPLACE] {
+            let (server, remote) = start(Quirks { loses, ..Quirks::default() });
+            let name = if mode == WriteMode::Create { "/new" } else { "/old" };
+            server.break_at(0, Break::AfterData);
+            // The STOR is the next but the one that asks for a port.
+            server.break_at(1, Break::AfterData);
+            let result = write(&remote, name, mode, "new content");
+            assert_eq!(result.is_ok(), is_stored, "{result:?}");
+            match (mode, is_stored) {
+                (_, true) => assert_eq!(content(&server, name), "new content"),
+                (WriteMode::Create, false) => assert_eq!(paths(&server), FILLED),
+                (_, false) => assert_eq!(content(&server, name), "old content"),
+            }
+        }
+    }
+}
+
+#[test]
+fn refusal_after_all_data_is_decided_by_the_size() {
+    for completion in ["426 Connection closed", "426 Failure reading network stream"] {
+        let (server, remote) = start(Quirks { completion, ..Quirks::default() });
+        assert_eq!(write(&remote, "/new", WriteMode::Create, "new").unwrap().size, 3);
+        write(&remote, "/old", REPLACE, "new").unwrap();
+        assert_eq!(content(&server, "/old"), "new");
+        let (server, remote) = start(Quirks { completion, loses: 1, ..Quirks::default() });
+        assert_error(write(&remote, "/old", REPLACE, "new"), |error| error.is_worth_another_try());
+        assert_eq!(content(&server, "/old"), "old content");
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+#[test]
+fn truncated_upload_is_an_error_whatever_the_server_says() {
+    for has_facts in [true, false] {
+        let (server, remote) = start(Quirks { loses: 1, has_facts, ..Quirks::default() });
+        assert_error(write(&remote, "/old", REPLACE, "new"), |error| matches!(error, RemoteError::Failed { .. }));
+        assert_error(write(&remote, "/new", WriteMode::Create, "new"), |error| {
+            matches!(error, RemoteError::Failed { .. })
+        });
+        assert_eq!(content(&server, "/old"), "old content");
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+#[test]
+fn file_is_replaced_whole_where_stor_leaves_the_old_tail() {
+    let (server, remote) = start(Quirks { store: Store::KeepsTail, ..Quirks::default() });
+    write(&remote, "/old", REPLACE, "new").unwrap();
+    assert_eq!(content(&server, "/old"), "new");
+    // A file that appeared since it was looked for: what is there is not what was written, and is said so.
+    assert_error(write(&remote, "/other", WriteMode::Create, "new"), |error| {
+        matches!(error, RemoteError::Failed { .. } | RemoteError::Exists | RemoteError::Changed)
+    });
+}
+
+#[test]
+fn file_is_replaced_under_its_own_name_where_stor_takes_another_for_a_taken_one() {
+    let (server, remote) = start(Quirks { store: Store::TakesAnotherName, ..Quirks::default() });
+    write(&remote, "/old", REPLACE, "new").unwrap();
+    assert_eq!(content(&server, "/old"), "new");
+    assert_eq!(paths(&server), FILLED);
+    // A file that appeared since it was looked for: what was written went elsewhere, and is not called stored.
+    assert_error(write(&remote, "/other", WriteMode::Create, "mine"), |_| true);
+}
+
+#[test]
+fn full_server_is_no_space_and_costs_nothing_of_the_old_content() {
+    let (server, remote) = start(Quirks { quota: 100_000, ..Quirks::default() });
+    let large = "x".repeat(4_000_000);
+    for (name, mode) in [("/old", REPLACE), ("/new", WriteMode::Create)] {
+        assert_error(write(&remote, name, mode, &large), |error| matches!(error, RemoteError::NoSpace { .. }));
+        assert_error(write(&remote, name, mode, &large[..100_001]), |error| {
+            matches!(error, RemoteError::NoSpace { .. })
+        });
+    }
+    assert_eq!(content(&server, "/old"), "old content");
+    assert_eq!(paths(&server), FILLED);
+    write(&remote, "/old", REPLACE, &large[..100_000]).unwrap();
+}
+
+#[test]
+fn server_that_is_full_before_the_first_byte_is_no_space() {
+    for reply in ["452 Insufficient storage", "552 Quota exceeded", "550 Disk full", "553 Disk quota exceeded"] {
+        let says: &'static [_] = Box::leak(Box::new([("STOR", reply)]));
+        let (server, remote) = start(Quirks { says, ..Quirks::default() });
+        for mode in [WriteMode::Create, REPLACE] {
+            assert_error(write(&remote, "/new", mode, "x"), |error| matches!(error, RemoteError::NoSpace { .. }));
+        }
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+#[test]
+fn upload_called_complete_before_its_end_is_proved_by_the_size() {
+    let (server, remote) = start(Quirks { completion_first: true, ..Quirks::default() });
+    write(&remote, "/old", REPLACE, "new").unwrap();
+    assert_eq!(content(&server, "/old"), "new");
+}
+
+#[test]
+fn upload_is_proved_by_the_listing_where_size_is_not_answered() {
+    for reply in ["502 No SIZE", "550 SIZE not allowed in ASCII mode", "500 Unknown"] {
+        for has_facts in [true, false] {
+            let says: &'static [_] = Box::leak(Box::new([("SIZE", reply)]));
+            let (server, remote) = start(Quirks { says, has_facts, ..Quirks::default() });
+            assert_eq!(write(&remote, "/old", REPLACE, "new").unwrap().size, 3);
+            assert_eq!(content(&server, "/old"), "new");
+            assert_eq!(write(&remote, "/new", WriteMode::Create, "").unwrap().size, 0);
+        }
+    }
+}
+
+#[test]
+fn append_is_refused_where_it_replaces_or_is_not_there() {
+    for reply in ["502 No APPE", "550 APPE denied", "451 Append/Restart not permitted"] {
+        let says: &'static [_] = Box::leak(Box::new([("APPE", reply)]));
+        let (server, remote) = start(Quirks { says, ..Quirks::default() });
+        assert_error(write(&remote, "/old", WriteMode::Append { size: 11 }, "more"), |error| {
+            matches!(error, RemoteError::Unsupported { .. })
+        });
+        assert_eq!(content(&server, "/old"), "old content");
+        assert_eq!(paths(&server), FILLED);
+    }
+}
