@@ -208,6 +208,13 @@ impl Listings {
         self.change(directory, |found| found.listing.begin(table, directory, found.id, now))
     }
 
+    /// How many wait for the listing in flight.
+    #[cfg(test)]
+    pub(crate) fn followers(&self, directory: &RemotePath) -> usize {
+        let table = self.table.lock();
+        table.directories.peek(directory).map_or(0, |found| found.listing.followers())
+    }
+
     /// The same for a batch of exact times; its [`Lead`] ends with [`Lead::finish_times`].
     pub fn begin_times(&self, directory: &RemotePath, now: Instant) -> Flight {
         let table = Arc::clone(&self.table);

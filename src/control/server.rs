@@ -1,7 +1,7 @@
 //! The mount's side: one thread that answers.
 //!
 //! What can be answered from memory is, at once. What takes its time (`flush`, `refresh`) goes to a thread of its own, at most
-//! [`WORKING_MAX`] of them; who waits for the end (`end`) is put aside, at most [`WAITING_MAX`]. One more of either is refused.
+//! `WORKING_MAX` of them; who waits for the end (`end`) is put aside, at most `WAITING_MAX`. One more of either is refused.
 
 use std::io;
 use std::net::Shutdown;

@@ -251,6 +251,8 @@ impl Filesystem {
             content.lock().drop_stream();
             content.notify();
             if !content.is_dirty() {
+                // Not left to the last who holds the content: a stream's thread may, for a moment more, and others wait for the room.
+                content.lock().staging = None;
                 inode.content = None;
             }
             self.server.close_streams(FileId(ino.0));

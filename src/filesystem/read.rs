@@ -150,6 +150,8 @@ fn next_step(reading: &Reading) -> FilesystemResult<Next> {
         }),
         (Some(staging), version) => match (staging.first_missing(reading.offset..end), version) {
             (None, _) => Ok(Next::Bytes(staging.read(reading.offset, reading.len as usize)?)),
+            // Nothing is laid over the server's version: it is read as if there were no staging file, which may be full.
+            (Some(_), Some(version)) if !content.dirty => Ok(Next::Clean(version)),
             (Some(gap), Some(version)) => {
                 let len = u32::try_from(gap.end - gap.start).unwrap_or(reading.len);
                 Ok(Next::Fill(version, gap.start, len))

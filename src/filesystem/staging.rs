@@ -162,21 +162,21 @@ impl Staging {
         Ok(())
     }
 
-    /// Writes at `offset`.
+    /// Writes at `offset`; false, and nothing is written, where the allowance is used up.
     ///
     /// # Errors
-    /// The disk's; [`FilesystemError::LocalNoSpace`] where there is no allowance either; [`FilesystemError::TooLarge`].
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> FilesystemResult<()> {
+    /// The disk's; [`FilesystemError::TooLarge`].
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> FilesystemResult<bool> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= SIZE_MAX);
         let end = end.ok_or(FilesystemError::TooLarge)?;
         let new = self.present.missing_in(&(offset..end));
         if !self.allowance.take(new) {
-            return Err(FilesystemError::LocalNoSpace);
+            return Ok(false);
         }
         self.file.write_all_at(bytes, offset).inspect_err(|_| self.allowance.give_back(new))?;
         self.present.insert(offset..end);
         self.size = self.size.max(end);
-        Ok(())
+        Ok(true)
     }
 
     /// Cuts or grows the file; what is cut off is gone, what is new is zeros.
@@ -246,9 +246,9 @@ mod tests {
     fn what_is_staged_counts_once_and_is_given_back() {
         let allowance = Allowance::new(10);
         let mut staging = Staging::new(&std::env::temp_dir(), 0, &allowance).unwrap();
-        staging.write(0, b"01234567").unwrap();
-        staging.write(2, b"23456789").unwrap();
-        assert_eq!(staging.write(10, b"x"), Err(FilesystemError::LocalNoSpace));
+        assert!(staging.write(0, b"01234567").unwrap());
+        assert!(staging.write(2, b"23456789").unwrap());
+        assert_eq!(staging.write(10, b"x"), Ok(false));
         assert_eq!(staging.size(), 10);
         staging.punch(0..4).unwrap();
         assert!(allowance.has_room(4) && !allowance.has_room(5));
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_was_punched_is_the_servers_once_that_is_proved() {
         let mut staging = staging(0);
-        staging.write(0, b"0123456789").unwrap();
+        assert!(staging.write(0, b"0123456789").unwrap());
         staging.resize(20).unwrap();
         staging.punch(0..2).unwrap();
         staging.punch(0..4).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn fetched_bytes_never_overwrite_what_was_written() {
         let mut staging = staging(8);
-        staging.write(2, b"XY").unwrap();
+        assert!(staging.write(2, b"XY").unwrap());
         staging.fill(0, b"abcdefgh").unwrap();
         assert_eq!(staging.read(0, 100).unwrap(), b"abXYefgh");
         assert_eq!(staging.bytes_missing(), 0);
@@ -297,7 +297,7 @@ mod tests {
     fn only_the_base_below_the_first_cut_is_missing() {
         let mut staging = staging(10);
         staging.resize(4).unwrap();
-        staging.write(8, b"z").unwrap();
+        assert!(staging.write(8, b"z").unwrap());
         assert_eq!(staging.first_missing(0..9), Some(0..4));
         assert_eq!(staging.first_missing(4..9), None);
         assert_eq!(staging.size(), 9);

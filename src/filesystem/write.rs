@@ -6,6 +6,14 @@ use super::content::Content;
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
 use std::sync::Arc;
 
+/// How far a write to the staging file got.
+enum Tried {
+    Written,
+    /// `--staging-size` is used up.
+    NoAllowance,
+    DiskFull,
+}
+
 impl Filesystem {
     /// Writes at `offset`, or at the end where the handle appends; returns how many bytes (all of them).
     ///
@@ -21,24 +29,27 @@ impl Filesystem {
         loop {
             // The kernel's offset for appending is as old as its attributes; the end is known here.
             let place = (!flags.append).then_some(offset);
-            if self.try_write(access, &content, place, data)? {
-                break;
+            match self.try_write(access, &content, place, data)? {
+                Tried::Written => break,
+                // What has been sent is all that could be spared.
+                Tried::DiskFull if !content.lock().punch_sent() => return Err(FilesystemError::LocalNoSpace),
+                Tried::DiskFull => {}
+                Tried::NoAllowance => self.make_room(access, ino, &content, written)?,
             }
-            self.make_room(access, ino, &content, written)?;
         }
         content.notify();
         self.start_stream(ino, &content, self.options.stream_start_bytes);
         Ok(written)
     }
 
-    /// Writes, or says that room has to be made first.
+    /// Writes, or says what room has to be made first.
     fn try_write(
         &self,
         access: Access,
         content: &Arc<Content>,
         offset: Option<u64>,
         data: &[u8],
-    ) -> FilesystemResult<bool> {
+    ) -> FilesystemResult<Tried> {
         let mut state = content.lock_settled(access, self.options.operation_timeout)?;
         let offset = offset.unwrap_or(state.size());
         // What grows the file changes it from its old end on.
@@ -46,11 +57,13 @@ impl Filesystem {
         let from = offset.min(state.size());
         state.change_from(from)?;
         match state.stage(&self.staging)?.write(offset, data) {
-            Err(FilesystemError::LocalNoSpace) => return Ok(false),
-            other => other?,
+            Ok(true) => {}
+            Ok(false) => return Ok(Tried::NoAllowance),
+            Err(FilesystemError::LocalNoSpace) => return Ok(Tried::DiskFull),
+            Err(error) => return Err(error),
         }
         state.touch(self.now());
-        Ok(true)
+        Ok(Tried::Written)
     }
 
     /// Waits until there is room in the staging directory: what streams have sent is no longer needed there.
@@ -64,10 +77,6 @@ impl Filesystem {
         self.start_stream(ino, content, 1);
         if access == Access::MemoryOnly {
             return Err(FilesystemError::WouldWait);
-        }
-        if self.staging.allowance.has_room(u64::from(len)) {
-            // It is the disk itself that is full.
-            return Err(FilesystemError::LocalNoSpace);
         }
         if self.staging.allowance.wait_for_room(u64::from(len), self.options.operation_timeout) {
             return Ok(());

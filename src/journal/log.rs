@@ -36,7 +36,7 @@ const COMPACT_RATIO: u64 = 10;
 /// the server: only then may its staging file go, and the disk have space again.
 const RESERVE_LEN: u64 = 128 << 10;
 
-/// Proof that a record is on the local disk; only [`Log::sync`] makes one.
+/// Proof that a record is on the local disk; only `Log::sync` makes one.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Durable(());

@@ -118,6 +118,12 @@ impl Flights {
         self.landing.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn followers(&self) -> usize {
+        // Ours and the leader's are not those of one who waits.
+        self.landing.as_ref().map_or(0, |landing| Arc::strong_count(landing).saturating_sub(2))
+    }
+
     /// Notes what the answer in flight may not know.
     pub(super) fn changed(&mut self, name: &Name, entry: Option<&Entry>) {
         if self.landing.is_some() {

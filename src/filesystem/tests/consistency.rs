@@ -194,6 +194,11 @@ fn listing_in_flight_is_joined_by_all_who_need_it() {
     thread::scope(|scope| {
         let lookups: Vec<_> = (0..4).map(|_| scope.spawn(|| mount.find_in(d, "f").is_some())).collect();
         assert!(mount.remote.wait_held(Operation::List, 1));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while mount.filesystem.listings.followers(&RemotePath::parse(b"/d").unwrap()) < 3 {
+            assert!(Instant::now() < deadline, "three of the four join the listing of the first");
+            thread::yield_now();
+        }
         mount.remote.let_go(Operation::List);
         assert!(lookups.into_iter().all(|lookup| lookup.join().unwrap()));
     });
