@@ -42,11 +42,12 @@ pub use clock::{Clock, SystemClock};
 pub use error::{FilesystemError, FilesystemResult};
 pub use handles::{DirectoryEntry, HandleId, OpenFlags, Opened, SeekFor};
 pub use inodes::InodeNumber;
-pub use options::FilesystemOptions;
+pub use options::{Durability, FilesystemOptions, OnConflict};
 pub use refresh::{KnownInode, Refreshed};
-pub use usage::{DirtyFile, Usage};
+pub use usage::{DirtyFile, JournalUsage, Usage};
 
 use crate::cache::Listings;
+use crate::journal::{Journal, Recovered};
 use crate::protocol::{Precision, RemotePath, Timestamp};
 use crate::remote::Remote;
 use allowance::Allowance;
@@ -90,6 +91,8 @@ pub struct Filesystem {
     mounted_at: SystemTime,
     listings: Listings,
     overrides: Overrides,
+    /// What may not be lost; `None` where failed uploads are.
+    journal: Option<Arc<Journal>>,
     staging: StagingArea,
     space: Mutex<Option<(Instant, SpaceInformation)>>,
     state: Mutex<State>,
@@ -108,10 +111,11 @@ impl Filesystem {
     /// # Errors
     /// What the first listing failed with.
     pub fn new(remote: Arc<dyn Remote>, root: RemotePath, options: FilesystemOptions) -> FilesystemResult<Arc<Self>> {
-        Self::with_clock(remote, root, options, Arc::new(SystemClock))
+        Self::with_clock(remote, root, options, Arc::new(SystemClock), None)
     }
 
-    /// As [`Self::new`], with another clock.
+    /// As [`Self::new`], with another clock, and with a journal: what could not be delivered the last time is in the filesystem when
+    /// this returns, and is delivered from then on.
     ///
     /// # Errors
     /// What the first listing failed with.
@@ -120,7 +124,9 @@ impl Filesystem {
         root: RemotePath,
         options: FilesystemOptions,
         clock: Arc<dyn Clock>,
+        journal: Option<(Journal, Recovered)>,
     ) -> FilesystemResult<Arc<Self>> {
+        let (journal, _recovered) = journal.unzip();
         let state = State { inodes: Inodes::new(root.clone()), handles: Handles::default() };
         let filesystem = Self {
             server: Server::new(remote, &options),
@@ -128,6 +134,7 @@ impl Filesystem {
             mounted_at: clock.system_time(),
             listings: Listings::new(options.listing_entries_max),
             overrides: Overrides::new(),
+            journal: journal.map(Arc::new),
             staging: StagingArea {
                 directory: options.staging_dir.clone(),
                 allowance: Allowance::new(options.staging_bytes_max),

@@ -3,6 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What a close() or an fsync() waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The server's proof.
+    #[default]
+    Server,
+    /// Content and record on the local disk; the server has it later.
+    Journal,
+}
+
+/// What becomes of a file that could not be delivered in time, where another client has changed it on the server meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Ours is stored beside it, under a name that says so.
+    #[default]
+    KeepBoth,
+    /// Ours replaces it.
+    Ours,
+    /// Ours is set aside on the local disk.
+    Theirs,
+}
+
 /// Options of a [`Filesystem`](super::Filesystem); [`Default`] gives the documented defaults.
 #[derive(Debug, Clone)]
 pub struct FilesystemOptions {
@@ -36,6 +58,16 @@ pub struct FilesystemOptions {
     pub staging_bytes_max: u64,
     /// Bytes written in order after which a file is sent while it is written.
     pub stream_start_bytes: u64,
+    /// What close() waits for; [`Durability::Journal`] needs a journal.
+    pub close: Durability,
+    /// What fsync() waits for; no less than close() does.
+    pub fsync: Durability,
+    /// For what is delivered late.
+    pub on_conflict: OnConflict,
+    /// Files that are delivered at once in the background.
+    pub deliveries_max: usize,
+    /// This machine's name, for the names that [`OnConflict::KeepBoth`] makes.
+    pub host_name: String,
     /// Bytes of file content kept in memory.
     pub cache_bytes_max: usize,
     /// Streams (transfers under way) for reading, over all files.
@@ -62,6 +94,11 @@ impl Default for FilesystemOptions {
             staging_dir: std::env::temp_dir(),
             staging_bytes_max: u64::MAX,
             stream_start_bytes: 1 << 20,
+            close: Durability::Server,
+            fsync: Durability::Server,
+            on_conflict: OnConflict::KeepBoth,
+            deliveries_max: 7,
+            host_name: "localhost".into(),
             cache_bytes_max: 256 << 20,
             streams_max: 6,
             preserve_bytes_max: 1 << 30,

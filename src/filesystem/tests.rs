@@ -53,7 +53,7 @@ impl Mount {
         prepare(&remote);
         let clock = Arc::new(TestClock { base: Instant::now(), seconds: AtomicU64::new(0) });
         let server: Arc<dyn Remote> = Arc::new(remote.clone());
-        let filesystem = Filesystem::with_clock(server, RemotePath::root(), options, clock.clone()).unwrap();
+        let filesystem = Filesystem::with_clock(server, RemotePath::root(), options, clock.clone(), None).unwrap();
         Self { remote, filesystem, clock }
     }
 

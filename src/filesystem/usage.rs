@@ -10,6 +10,7 @@ use crate::cache::ReaderUsage;
 use crate::protocol::RemotePath;
 use crate::remote::Connections;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,25 @@ pub struct DirtyFile {
     pub open: bool,
     /// Why the last upload failed, where one was tried and did.
     pub error: Option<FilesystemError>,
+    /// Whether all of it is in the journal: it survives this mount, and is delivered by the next.
+    pub in_journal: bool,
+    /// Bytes of it that are on their way or on the server already.
+    pub sent: u64,
+}
+
+/// What the journal holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JournalUsage {
+    /// Its state directory.
+    pub directory: PathBuf,
+    /// Contents that wait for their delivery.
+    pub pending: usize,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Contents that could not be delivered: where they lie, each with a note beside it.
+    pub set_aside: Vec<PathBuf>,
+    /// Why nothing is delivered at the moment.
+    pub paused_by: Option<FilesystemError>,
 }
 
 /// What a filesystem holds at one moment.
@@ -47,6 +67,8 @@ pub struct Usage {
     pub reader: ReaderUsage,
     /// What is not on the server, the oldest first.
     pub dirty: Vec<DirtyFile>,
+    /// The journal, where there is one.
+    pub journal: Option<JournalUsage>,
 }
 
 /// Files of which as many are kept as anybody would read.
@@ -100,7 +122,20 @@ impl Filesystem {
             listing_entries_max: self.options.listing_entries_max,
             reader: self.server.reader_usage(),
             dirty: self.dirty_files(),
+            journal: self.journal_usage(),
         }
+    }
+
+    fn journal_usage(&self) -> Option<JournalUsage> {
+        let journal = self.journal.as_ref()?;
+        let pending = journal.pending();
+        Some(JournalUsage {
+            directory: journal.directory().to_owned(),
+            pending_bytes: pending.iter().map(|pending| pending.commit.size).sum(),
+            pending: pending.len(),
+            set_aside: journal.list_set_aside().unwrap_or_default(),
+            paused_by: None,
+        })
     }
 
     /// The files that are not on the server as they are here, the oldest first.
@@ -128,6 +163,8 @@ impl Filesystem {
                 dirty_for: now.saturating_duration_since(content.dirty_since),
                 open: content.writers > 0,
                 error: content.upload_error.clone(),
+                in_journal: false,
+                sent: 0,
             })?
         };
         // Removed from the server by somebody else while it was open: it has the name it was opened by.

@@ -419,6 +419,11 @@ impl Journal {
         list(self.directory.path()).map_err(JournalError::disk("reading the set-aside directory"))
     }
 
+    /// The state directory.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     /// Where a content lies until it is over or set aside.
     pub fn staging_path(&self, content: ContentId) -> PathBuf {
         staging_path(self.directory.path(), content)
