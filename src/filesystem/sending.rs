@@ -66,7 +66,9 @@ impl Sending {
     /// The first byte of the file that this is about.
     pub(super) fn start(&self) -> u64 {
         match self.mode {
-            WriteMode::Append { size } => size,
+            WriteMode::Append { size: offset } | WriteMode::Patch { offset, .. } | WriteMode::Tail { offset, .. } => {
+                offset
+            }
             WriteMode::Create | WriteMode::Replace { .. } => 0,
         }
     }
@@ -92,7 +94,9 @@ impl Sending {
     /// # Errors
     /// The server's; [`RemoteError::Failed`] where it has too little of what is not here any more.
     pub(super) fn ready(&mut self, kept_from: u64) -> RemoteResult<()> {
-        let must_resume = kept_from > self.start() || matches!(self.mode, WriteMode::Append { .. });
+        // What was begun in the file itself has changed it: it is no longer as it was when that was asked for.
+        let is_in_place = !matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. });
+        let must_resume = kept_from > self.start() || is_in_place;
         match std::mem::replace(&mut self.line, Line::Closed) {
             Line::Open(stream) => self.line = Line::Open(stream),
             Line::Broken(mut stream) if must_resume => match stream.resume() {

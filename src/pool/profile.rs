@@ -133,6 +133,10 @@ pub struct ServerProfile {
     pub site_quota: VerdictCell,
     /// APPE puts bytes behind those that are there.
     pub append: VerdictCell,
+    /// REST before STOR keeps the bytes before the offset, and puts those that are sent from there on.
+    pub restart_store: VerdictCell,
+    /// And then it keeps what lies behind them, too; others end the file there.
+    pub restart_keeps_tail: VerdictCell,
     /// RNTO replaces a file that has the name.
     pub rename_replaces: VerdictCell,
 }

@@ -3,12 +3,15 @@
 //! It keeps what a server keeps (a tree, a clock) and behaves as told by its [`Behaviour`]: exact or coarse times,
 //! listings cut short, refusals, lost connections, and calls held until a test lets them go.
 
+mod streams;
+
 use super::{Abilities, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored, WriteMode, WriteStream};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use streams::{MemoryRead, MemoryWrite};
 
 /// How long a held call waits for a test that forgot it.
 const HELD_MAX: Duration = Duration::from_secs(20);
@@ -63,6 +66,10 @@ pub struct Behaviour {
     pub space: Option<Space>,
     /// Whether files can be appended to, and a write that failed be taken up again.
     pub append: bool,
+    /// Whether a write can begin within a file ([`WriteMode::Tail`]).
+    pub restart_store: bool,
+    /// Whether what lies behind such a write stays ([`WriteMode::Patch`]).
+    pub restart_keeps_tail: bool,
     /// Bytes at the end of a write that failed which never arrived.
     pub bytes_lost: usize,
     /// Whether others wait for the connections of writes.
@@ -84,6 +91,8 @@ impl Default for Behaviour {
             bytes_max: None,
             space: None,
             append: true,
+            restart_store: true,
+            restart_keeps_tail: true,
             bytes_lost: 0,
             writes_wanted: false,
         }
@@ -338,6 +347,11 @@ impl State {
         }
         let size = data.len() as u64;
         let mut item = self.item(EntryKind::File, data);
+        if let (WriteMode::Append { .. } | WriteMode::Patch { .. } | WriteMode::Tail { .. }, Some(old)) =
+            (mode, self.items.get(path))
+        {
+            item.mode = old.mode;
+        }
         if let WriteMode::Replace { mode: Some(bits) } = mode
             && self.behaviour.set_mode
         {
@@ -346,6 +360,43 @@ impl State {
         self.items.insert(path.clone(), item);
         let time = Timestamp { seconds: self.now, nanoseconds: 0, precision: Precision::Second };
         Ok(Stored { size, modified: self.behaviour.finish_tells_time.then_some(time) })
+    }
+}
+
+impl State {
+    /// What a write finds there, and where it begins.
+    fn open_write(&mut self, path: &RemotePath, mode: WriteMode) -> RemoteResult<(Vec<u8>, u64)> {
+        let (restart_store, keeps_tail) = (self.behaviour.restart_store, self.behaviour.restart_keeps_tail);
+        let unsupported = |what| Err(RemoteError::Unsupported { what });
+        match mode {
+            WriteMode::Append { .. } if !self.behaviour.append => unsupported("appending to files"),
+            WriteMode::Patch { offset: 0, .. } | WriteMode::Tail { offset: 0, .. } => {
+                unsupported("writing in the middle of files")
+            }
+            WriteMode::Patch { .. } if !restart_store || !keeps_tail => unsupported("writing in the middle of files"),
+            WriteMode::Tail { .. } if !restart_store => unsupported("writing in the middle of files"),
+            WriteMode::Tail { size, new_size, .. } if keeps_tail && new_size < size => {
+                unsupported("making files shorter in place")
+            }
+            // As on a real server, what is being stored is seen by others until it is complete.
+            WriteMode::Create => self.store(path, mode, Vec::new()).map(|_| (Vec::new(), 0)),
+            WriteMode::Replace { .. } => Ok((Vec::new(), 0)),
+            WriteMode::Append { size } => Ok((self.sized(path, size)?.to_vec(), size)),
+            WriteMode::Patch { offset, size } => Ok((self.sized(path, size)?.to_vec(), offset)),
+            WriteMode::Tail { offset, size, .. } => {
+                let mut data = self.sized(path, size)?.to_vec();
+                if !keeps_tail {
+                    data.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
+                    self.store(path, mode, data.clone())?;
+                }
+                Ok((data, offset))
+            }
+        }
+    }
+
+    fn sized(&self, path: &RemotePath, size: u64) -> RemoteResult<&Arc<Vec<u8>>> {
+        let data = &self.get(path)?.data;
+        if data.len() as u64 == size { Ok(data) } else { Err(RemoteError::Changed) }
     }
 }
 
@@ -397,27 +448,15 @@ impl Remote for MemoryRemote {
             item => Ok(Arc::clone(&item.data)),
         })?;
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(Box::new(MemoryRead { remote: self.clone(), data, at }))
+        Ok(Box::new(MemoryRead::new(self.clone(), data, at)))
     }
 
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {
-        let data = self.call(Operation::OpenWrite, |state| {
+        let (data, start) = self.call(Operation::OpenWrite, |state| {
             state.parent(path)?;
-            match mode {
-                WriteMode::Append { .. } if !state.behaviour.append => {
-                    Err(RemoteError::Unsupported { what: "appending to files" })
-                }
-                WriteMode::Append { size } => match state.get(path)? {
-                    item if item.data.len() as u64 == size => Ok(item.data.to_vec()),
-                    _ => Err(RemoteError::Changed),
-                },
-                // As on a real server, what is being stored is seen by others until it is complete.
-                WriteMode::Create => state.store(path, mode, Vec::new()).map(|_| Vec::new()),
-                WriteMode::Replace { .. } => Ok(Vec::new()),
-            }
+            state.open_write(path, mode)
         })?;
-        let kept = data.len();
-        Ok(Box::new(MemoryWrite { remote: self.clone(), path: path.clone(), mode, data, kept, is_unfinished: true }))
+        Ok(Box::new(MemoryWrite::new(self.clone(), path.clone(), mode, data, start)))
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
@@ -537,106 +576,6 @@ impl Remote for MemoryRemote {
             set_mode: behaviour.set_mode,
             set_modified: behaviour.set_modified,
             restart: true,
-        }
-    }
-}
-
-struct MemoryRead {
-    remote: MemoryRemote,
-    data: Arc<Vec<u8>>,
-    at: usize,
-}
-
-impl ReadStream for MemoryRead {
-    fn read(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
-        let rest = self.data.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        self.remote.call(Operation::Read, |_| Ok(()))?;
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.at += count;
-        Ok(count)
-    }
-
-    fn is_wanted(&self) -> bool {
-        false
-    }
-
-    fn on_wanted(&mut self, _wake: Box<dyn Fn() + Send + Sync>) {}
-}
-
-struct MemoryWrite {
-    remote: MemoryRemote,
-    path: RemotePath,
-    mode: WriteMode,
-    data: Vec<u8>,
-    /// How much of it was there before.
-    kept: usize,
-    /// A file that is new and was never finished goes when this is dropped.
-    is_unfinished: bool,
-}
-
-impl MemoryWrite {
-    /// What is stored under its own name is seen by others before it is complete.
-    fn show(&self, state: &mut State) {
-        if let (WriteMode::Create | WriteMode::Append { .. }, Some(item)) = (self.mode, state.items.get_mut(&self.path))
-        {
-            item.data = Arc::new(self.data.clone());
-        }
-    }
-}
-
-impl WriteStream for MemoryWrite {
-    fn write_all(&mut self, bytes: &[u8]) -> RemoteResult<()> {
-        let remote = self.remote.clone();
-        remote.call(Operation::Write, |state| {
-            let others = state.items.iter().filter(|(path, _)| **path != self.path);
-            let others: u64 = others.map(|(_, item)| item.data.len() as u64).sum();
-            let wanted = others + self.data.len() as u64 + bytes.len() as u64;
-            if state.behaviour.bytes_max.is_some_and(|max| wanted > max) {
-                return Err(RemoteError::NoSpace { reply: "552 Quota exceeded.".into() });
-            }
-            self.data.extend_from_slice(bytes);
-            self.show(state);
-            Ok(())
-        })
-    }
-
-    fn finish(&mut self) -> RemoteResult<Stored> {
-        let remote = self.remote.clone();
-        let stored = remote.call(Operation::Finish, |state| {
-            if matches!(self.mode, WriteMode::Create | WriteMode::Append { .. }) {
-                // Removed on the way, and then the proof by its size fails.
-                state.get(&self.path)?;
-            }
-            state.store(&self.path, self.mode, self.data.clone())
-        })?;
-        self.is_unfinished = false;
-        Ok(stored)
-    }
-
-    fn resume(&mut self) -> RemoteResult<u64> {
-        let remote = self.remote.clone();
-        remote.call(Operation::Resume, |state| {
-            if !state.behaviour.append {
-                return Err(RemoteError::Unsupported { what: "appending to files" });
-            }
-            self.data.truncate(self.data.len().saturating_sub(state.behaviour.bytes_lost).max(self.kept));
-            self.show(state);
-            Ok((self.data.len() - self.kept) as u64)
-        })
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.remote.shared.state.lock().behaviour.writes_wanted
-    }
-}
-
-impl Drop for MemoryWrite {
-    fn drop(&mut self) {
-        if self.mode == WriteMode::Create && self.is_unfinished {
-            self.remote.shared.state.lock().items.remove(&self.path);
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod error;
 mod file_transfers;
 mod ftp;
+mod in_place;
 mod known;
 mod list;
 mod make_directory;
@@ -65,6 +66,26 @@ pub enum WriteMode {
     Append {
         /// The file's size as last seen; another one is [`RemoteError::Changed`].
         size: u64,
+    },
+    /// The bytes go over those from `offset` on, in the file itself, and all others stay, where the server is proved able to
+    /// ([`RemoteError::Unsupported`] otherwise; nothing has happened then). They must end within the file. One that breaks
+    /// off leaves part of them new and part of them old. The size does not change, so that only the completion reply proves it.
+    Patch {
+        /// Where the first of the bytes goes; from the very start on is never possible.
+        offset: u64,
+        /// The file's size as last seen; another one is [`RemoteError::Changed`].
+        size: u64,
+    },
+    /// The bytes become all that the file has from `offset` on, where the server is proved able to
+    /// ([`RemoteError::Unsupported`] otherwise; nothing has happened then). One that breaks off has cut the file there, or has left
+    /// part of the old bytes: whoever begins it must be able to repeat it.
+    Tail {
+        /// Where the first of the bytes goes; not behind the end, and never the very start.
+        offset: u64,
+        /// The file's size as last seen; another one is [`RemoteError::Changed`].
+        size: u64,
+        /// The size it is to have: servers that keep what lies behind the bytes that are sent cannot make a file shorter.
+        new_size: u64,
     },
 }
 

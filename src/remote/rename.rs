@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, refused};
 use super::server::{Server, backup_path, is_done, temporary_path};
+use super::store::Way;
 use crate::pool::Verdict;
 use crate::protocol::command::Command;
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -104,8 +105,8 @@ impl Server {
         to: &RemotePath,
         deadline: Instant,
     ) -> RemoteResult<(Option<u64>, Option<u64>)> {
-        self.put(Command::Stor(from.clone()), b"a", deadline)?;
-        self.put(Command::Stor(to.clone()), b"bb", deadline)?;
+        self.put(&Way::from_the_start(from), b"a", deadline)?;
+        self.put(&Way::from_the_start(to), b"bb", deadline)?;
         self.tell(&[Command::Rnfr(from.clone()), Command::Rnto(to.clone())], deadline)?;
         let size_of = |entry: Option<Entry>| entry.and_then(|entry| entry.size);
         Ok((size_of(self.find(from, deadline)?), size_of(self.find(to, deadline)?)))

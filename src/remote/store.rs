@@ -12,7 +12,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
 use super::server::{Server, facts_told, parse_number, parse_size_and_time, temporary_path};
 use super::{Stored, WriteMode, WriteStream};
-use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
+use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat};
 use crate::protocol::command::Command;
 use crate::protocol::{RemotePath, Timestamp};
 
@@ -31,6 +31,10 @@ enum Plan {
     Replace { target: RemotePath, mode: Option<u32> },
     /// They come behind so many.
     Append { size: u64 },
+    /// They go over those from `offset` on of so many.
+    Patch { offset: u64, size: u64 },
+    /// They are all from `offset` on.
+    Tail { offset: u64 },
 }
 
 /// One STOR or APPE under way.
@@ -62,18 +66,23 @@ pub(super) fn open_write(
         WriteMode::Create => (Plan::Create, path.clone()),
         WriteMode::Replace { mode } => (Plan::Replace { target: path.clone(), mode }, temporary_path(&parent)),
         WriteMode::Append { size } => (Plan::Append { size }, path.clone()),
+        WriteMode::Patch { offset, size } => (Plan::Patch { offset, size }, path.clone()),
+        WriteMode::Tail { offset, .. } => (Plan::Tail { offset }, path.clone()),
     };
-    let command = if let Plan::Append { size } = plan {
-        server.prove_append(&parent, deadline)?;
-        if server.size_of(path, deadline)? != Some(size) {
-            return Err(RemoteError::Changed);
+    let way = match mode {
+        WriteMode::Create | WriteMode::Replace { .. } => {
+            server.check_name(path, deadline)?;
+            Way::from_the_start(&stored_at)
         }
-        Command::Appe(stored_at.clone())
-    } else {
-        server.check_name(path, deadline)?;
-        Command::Stor(stored_at.clone())
+        WriteMode::Append { size } | WriteMode::Patch { size, .. } | WriteMode::Tail { size, .. } => {
+            let way = server.way_in_place(path, mode, deadline)?;
+            if server.size_of(path, deadline)? != Some(size) {
+                return Err(RemoteError::Changed);
+            }
+            way
+        }
     };
-    let (lease, transfer) = match server.start_writing(command, deadline) {
+    let (lease, transfer) = match server.start_writing(&way, deadline) {
         Ok(started) => started,
         Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
             return Err(server.explain(path, &reply, Purpose::Store, deadline));
@@ -85,17 +94,43 @@ pub(super) fn open_write(
         lease: Some(lease),
         server: Arc::clone(server),
         path: stored_at,
-        is_unfinished: !matches!(plan, Plan::Append { .. }),
+        is_unfinished: matches!(plan, Plan::Create | Plan::Replace { .. }),
         plan,
         sent: 0,
     }))
 }
 
+/// The commands that say where the bytes go.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    /// REST, where they do not begin at the start.
+    pub(super) prelude: Vec<Command>,
+    /// STOR or APPE.
+    pub(super) command: Command,
+}
+
+impl Way {
+    /// The whole file.
+    pub(super) fn from_the_start(path: &RemotePath) -> Self {
+        Self { prelude: Vec::new(), command: Command::Stor(path.clone()) }
+    }
+
+    /// From `offset` on.
+    pub(super) fn restarted(path: &RemotePath, offset: u64) -> Self {
+        Self { prelude: vec![Command::Rest(offset)], command: Command::Stor(path.clone()) }
+    }
+
+    /// Behind what is there.
+    pub(super) fn behind(path: &RemotePath) -> Self {
+        Self { prelude: Vec::new(), command: Command::Appe(path.clone()) }
+    }
+}
+
 impl Server {
     /// Before its first byte a STOR or APPE can be started again as often as it takes.
-    fn start_writing(&self, command: Command, deadline: Instant) -> Result<(Lease, ActiveTransfer), PoolError> {
+    fn start_writing(&self, way: &Way, deadline: Instant) -> Result<(Lease, ActiveTransfer), PoolError> {
         self.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Safe, |mut lease| {
-            let transfer = lease.start(&[], command.clone(), Direction::Send, deadline)?;
+            let transfer = lease.start(&way.prelude, way.command.clone(), Direction::Send, deadline)?;
             Ok((lease, transfer))
         })
     }
@@ -108,34 +143,9 @@ impl Server {
         }
     }
 
-    /// Makes sure that APPE appends, with a file of our own: one that replaced instead would cost the old content.
-    ///
-    /// # Errors
-    /// [`RemoteError::Unsupported`]: it does not, or that could not be tried.
-    fn prove_append(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<()> {
-        const UNSUPPORTED: RemoteError = RemoteError::Unsupported { what: "appending to files" };
-        match self.profile().append.get() {
-            Verdict::Yes => return Ok(()),
-            Verdict::No => return Err(UNSUPPORTED),
-            Verdict::Unknown => {}
-        }
-        let path = temporary_path(directory);
-        let tried = self
-            .put(Command::Stor(path.clone()), b"a", deadline)
-            .and_then(|()| self.put(Command::Appe(path.clone()), b"b", deadline));
-        let size = match tried {
-            Ok(()) => self.size_of(&path, deadline).map(Some),
-            Err(PoolError::Refused { verb: "APPE", .. }) => Ok(None),
-            Err(error) => Err(RemoteError::from(error)),
-        };
-        self.discard(&path, deadline);
-        self.profile().append.learn_if(size? == Some(Some(2)));
-        if self.profile().append.is_yes() { Ok(()) } else { Err(UNSUPPORTED) }
-    }
-
     /// Stores a few bytes in one go.
-    pub(super) fn put(&self, command: Command, bytes: &[u8], deadline: Instant) -> Result<(), PoolError> {
-        let (lease, mut transfer) = self.start_writing(command, deadline)?;
+    pub(super) fn put(&self, way: &Way, bytes: &[u8], deadline: Instant) -> Result<(), PoolError> {
+        let (lease, mut transfer) = self.start_writing(way, deadline)?;
         let result = transfer.write_all(bytes).and_then(|()| transfer.finish_writing());
         drop(lease);
         result.map(|_| ())
@@ -171,11 +181,19 @@ impl Server {
 }
 
 impl FtpWriteStream {
+    /// Where the first of the bytes goes.
+    fn start(&self) -> u64 {
+        match self.plan {
+            Plan::Create | Plan::Replace { .. } => 0,
+            Plan::Append { size: offset } | Plan::Patch { offset, .. } | Plan::Tail { offset } => offset,
+        }
+    }
+
     /// What the size has to be.
     fn size_expected(&self) -> u64 {
         match self.plan {
-            Plan::Create | Plan::Replace { .. } => self.sent,
-            Plan::Append { size } => size.saturating_add(self.sent),
+            Plan::Patch { size, .. } => size,
+            _ => self.start().saturating_add(self.sent),
         }
     }
 
@@ -203,7 +221,7 @@ impl FtpWriteStream {
             PoolError::Refused { reply, .. } | PoolError::Aborted { reply } => {
                 let path = match &self.plan {
                     Plan::Replace { target, .. } => target,
-                    Plan::Create | Plan::Append { .. } => &self.path,
+                    Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => &self.path,
                 };
                 self.server.explain(path, &reply, Purpose::Store, self.server.deadline())
             }
@@ -277,23 +295,32 @@ impl WriteStream for FtpWriteStream {
         let Some(transfer) = &mut self.transfer else {
             return Err(RemoteError::Failed { reason: String::from("the transfer has failed before") });
         };
+        let end = self.sent.saturating_add(bytes.len() as u64);
+        if let Plan::Patch { offset, size } = self.plan
+            && offset.saturating_add(end) > size
+        {
+            return Err(RemoteError::Failed { reason: String::from("more bytes than the file has from there on") });
+        }
         if let Err(error) = transfer.write_all(bytes) {
             self.transfer = None;
             self.lease = None;
             return Err(self.explain(error));
         }
-        self.sent += bytes.len() as u64;
+        self.sent = end;
         Ok(())
     }
 
     fn finish(&mut self) -> RemoteResult<Stored> {
         let lost = self.end_transfer()?;
+        if let (Some(error), Plan::Patch { .. }) = (&lost, &self.plan) {
+            return Err(error.clone().into());
+        }
         if let Some(error) = &lost {
             tracing::info!(path = %self.path, %error, "the completion reply is lost; the size decides");
         }
         let stored = self.prove_size(lost)?;
         let stored = match &self.plan {
-            Plan::Create | Plan::Append { .. } => stored,
+            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => stored,
             Plan::Replace { target, mode } => self.promote(target, *mode, stored)?,
         };
         self.is_unfinished = false;
@@ -304,19 +331,30 @@ impl WriteStream for FtpWriteStream {
         self.transfer = None;
         self.lease = None;
         let deadline = self.server.deadline();
-        let parent = self.path.parent().ok_or(RemoteError::IsDirectory)?;
-        self.server.prove_append(&parent, deadline)?;
-        let kept = self.size_expected() - self.sent;
-        let there = self.settled_size(deadline)?.checked_sub(kept).filter(|there| *there <= self.sent);
-        let there = there.ok_or(RemoteError::Changed)?;
+        let start = self.start();
+        let there = self.settled_size(deadline)?;
+        let kept = match self.plan {
+            // Behind all that the server has; that it was sent by us, only its length can tell.
+            Plan::Create | Plan::Replace { .. } | Plan::Append { .. } => there.checked_sub(start),
+            // From where it began: how far it came, the size does not tell.
+            Plan::Patch { size, .. } => (there == size).then_some(0),
+            Plan::Tail { .. } => (there >= start).then_some(0),
+        };
+        let kept = kept.filter(|kept| *kept <= self.sent).ok_or(RemoteError::Changed)?;
+        let way = match self.plan {
+            Plan::Create | Plan::Replace { .. } | Plan::Append { .. } => {
+                self.server.way_behind(&self.path, there, deadline)?
+            }
+            Plan::Patch { .. } | Plan::Tail { .. } => Way::restarted(&self.path, start),
+        };
         let (lease, transfer) = self
             .server
-            .start_writing(Command::Appe(self.path.clone()), deadline)
+            .start_writing(&way, deadline)
             .map_err(|error| self.server.not_started(&self.path, error, deadline))?;
         self.lease = Some(lease);
         self.transfer = Some(transfer);
-        self.sent = there;
-        Ok(there)
+        self.sent = kept;
+        Ok(kept)
     }
 
     fn is_wanted(&self) -> bool {

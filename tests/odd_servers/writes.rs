@@ -1,8 +1,8 @@
 //! Uploads: lost and wrong replies, files that are not what was sent.
 
-use ftpfs::remote::{RemoteError, WriteMode};
+use ftpfs::remote::{Remote as _, RemoteError, WriteMode};
 
-use super::odd_server::{Break, Quirks, Store};
+use super::odd_server::{Break, Quirks, RestartedStore, Store};
 use super::{FILLED, REPLACE, assert_error, content, paths, start, write};
 
 #[test]
@@ -124,11 +124,124 @@ fn upload_is_proved_by_the_listing_where_size_is_not_answered() {
 fn append_is_refused_where_it_replaces_or_is_not_there() {
     for reply in ["502 No APPE", "550 APPE denied", "451 Append/Restart not permitted"] {
         let says: &'static [_] = Box::leak(Box::new([("APPE", reply)]));
-        let (server, remote) = start(Quirks { says, ..Quirks::default() });
+        let restarted_store = RestartedStore::Refused("501 No");
+        let (server, remote) = start(Quirks { says, restarted_store, ..Quirks::default() });
         assert_error(write(&remote, "/old", WriteMode::Append { size: 11 }, "more"), |error| {
             matches!(error, RemoteError::Unsupported { .. })
         });
         assert_eq!(content(&server, "/old"), "old content");
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+const PATCH: WriteMode = WriteMode::Patch { offset: 4, size: 11 };
+
+/// The file at `/old` without all but its last `kept` bytes.
+fn tail(kept: u64, added: u64) -> WriteMode {
+    WriteMode::Tail { offset: 11 - kept, size: 11, new_size: 11 - kept + added }
+}
+
+#[test]
+fn middle_is_patched_only_where_the_rest_was_seen_to_stay() {
+    let refused: [&str; 3] = ["501 No", "502 No", "504 No"];
+    let kinds =
+        [RestartedStore::KeepsTail, RestartedStore::CutsTail, RestartedStore::FillsWithZeros, RestartedStore::Forgets]
+            .into_iter()
+            .chain(refused.map(RestartedStore::Refused))
+            .chain([RestartedStore::Refused("451 Append/Restart not permitted, try again")]);
+    for restarted_store in kinds {
+        let (server, remote) = start(Quirks { restarted_store, ..Quirks::default() });
+        let patched = write(&remote, "/old", PATCH, "CON");
+        if restarted_store == RestartedStore::KeepsTail {
+            assert_eq!(patched.unwrap().size, 11);
+            assert_eq!(content(&server, "/old"), "old CONtent");
+        } else {
+            assert_error(patched, |error| matches!(error, RemoteError::Unsupported { .. }));
+            assert_eq!(content(&server, "/old"), "old content", "{restarted_store:?}");
+        }
+        assert_eq!(paths(&server), FILLED);
+    }
+    for reply in refused {
+        let says: &'static [_] = Box::leak(Box::new([("REST", reply)]));
+        let (server, remote) = start(Quirks { says, ..Quirks::default() });
+        assert_error(write(&remote, "/old", PATCH, "CON"), |error| matches!(error, RemoteError::Unsupported { .. }));
+        assert_eq!(content(&server, "/old"), "old content");
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+#[test]
+fn tail_is_written_anew_only_where_the_beginning_was_seen_to_stay() {
+    for restarted_store in [
+        RestartedStore::KeepsTail,
+        RestartedStore::CutsTail,
+        RestartedStore::FillsWithZeros,
+        RestartedStore::Forgets,
+        RestartedStore::Refused("554 No"),
+    ] {
+        let (server, remote) = start(Quirks { restarted_store, ..Quirks::default() });
+        let longer = write(&remote, "/old", tail(7, 9), "CONTENT X");
+        let is_able = matches!(restarted_store, RestartedStore::KeepsTail | RestartedStore::CutsTail);
+        assert_eq!(longer.is_ok(), is_able, "{restarted_store:?}: {longer:?}");
+        if is_able {
+            assert_eq!(content(&server, "/old"), "old CONTENT X");
+        } else {
+            assert_eq!(content(&server, "/old"), "old content", "{restarted_store:?}");
+            continue;
+        }
+        let cut = WriteMode::Tail { offset: 2, size: 13, new_size: 3 };
+        match write(&remote, "/old", cut, "X") {
+            Ok(stored) => assert_eq!((stored.size, content(&server, "/old").as_str()), (3, "olX")),
+            Err(error) => {
+                assert_eq!(restarted_store, RestartedStore::KeepsTail);
+                assert!(matches!(error, RemoteError::Unsupported { .. }), "{error}");
+                assert_eq!(content(&server, "/old"), "old CONTENT X");
+            }
+        }
+        assert_eq!(paths(&server), FILLED);
+    }
+}
+
+#[test]
+fn patch_whose_completion_reply_is_lost_is_not_called_stored() {
+    let (server, remote) = start(Quirks::default());
+    // So that the proof is behind us.
+    write(&remote, "/old", PATCH, "CON").unwrap();
+    // SIZE, EPSV, REST, STOR.
+    server.break_at(3, Break::AfterData);
+    assert_error(write(&remote, "/old", PATCH, "xyz"), |error| error.is_worth_another_try());
+    // And one that is taken up again is.
+    let mut stream = remote.open_write(&super::path("/old"), PATCH).unwrap();
+    server.break_at(0, Break::Before);
+    let broken = stream.write_all(b"new").and_then(|()| stream.finish());
+    if broken.is_err() {
+        assert_eq!(stream.resume().unwrap(), 0);
+        stream.write_all(b"new").unwrap();
+        stream.finish().unwrap();
+    }
+    assert_eq!(content(&server, "/old"), "old newtent");
+}
+
+#[test]
+fn patch_neither_leaves_its_file_nor_goes_into_another_one() {
+    let (server, remote) = start(Quirks::default());
+    assert_error(write(&remote, "/old", PATCH, "more than there is"), |error| {
+        matches!(error, RemoteError::Failed { .. })
+    });
+    assert_eq!(content(&server, "/old"), "old content");
+    let grown = WriteMode::Patch { offset: 4, size: 10 };
+    assert_error(write(&remote, "/old", grown, "CON"), |error| *error == RemoteError::Changed);
+    assert_error(write(&remote, "/gone", PATCH, "CON"), |error| *error == RemoteError::NotFound);
+    assert_eq!(content(&server, "/old"), "old content");
+    assert_eq!(paths(&server), FILLED);
+}
+
+#[test]
+fn bytes_are_appended_by_restart_where_appe_is_not_there() {
+    for says in [&[("APPE", "502 No APPE")], &[("APPE", "550 APPE denied")]] {
+        let (server, remote) = start(Quirks { says, ..Quirks::default() });
+        assert_eq!(write(&remote, "/old", WriteMode::Append { size: 11 }, " more").unwrap().size, 16);
+        assert_eq!(content(&server, "/old"), "old content more");
         assert_eq!(paths(&server), FILLED);
     }
 }

@@ -20,7 +20,7 @@ type Promise = fn(&dyn Remote, &RemotePath);
 /// Checks the promises that can be kept with one connection to the server, where nothing can be asked while a file
 /// is written.
 pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
-    let promises: [(&str, Promise); 18] = [
+    let promises: [(&str, Promise); 20] = [
         ("empty", empty_directory_lists_as_empty_and_complete),
         ("listing", listing_shows_what_was_made_and_nothing_else),
         ("missing", what_is_missing_is_not_found_whatever_is_asked),
@@ -30,6 +30,8 @@ pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
         ("replace", replaced_file_has_the_new_content_alone),
         ("abandon", abandoned_write_leaves_nothing_behind),
         ("append", appended_bytes_stand_behind_the_old_ones_or_nothing_happens),
+        ("patch", patched_bytes_stand_in_the_midst_of_the_old_ones_or_nothing_happens),
+        ("tail", tail_is_written_anew_behind_what_stays_or_nothing_happens),
         ("rename", rename_moves_and_replaces_files),
         ("rename-directories", rename_of_directories_replaces_empty_ones_only),
         ("remove", removing_takes_away_that_and_nothing_more),
@@ -221,6 +223,64 @@ fn appended_bytes_stand_behind_the_old_ones_or_nothing_happens(remote: &dyn Remo
             assert!(error.to_string().contains("appending"), "{error}");
             assert_eq!(content(remote, &file), b"old ");
         }
+    }
+    assert_eq!(names(remote, directory), [b"file"]);
+}
+
+fn patched_bytes_stand_in_the_midst_of_the_old_ones_or_nothing_happens(remote: &dyn Remote, directory: &RemotePath) {
+    let file = in_directory(directory, "file");
+    let mut expected: Vec<u8> = (0..500_000_u32).map(|place| (place % 253) as u8).collect();
+    put(remote, &file, &expected);
+    let size = expected.len() as u64;
+    let patches: [(usize, &[u8]); 6] = [
+        (0, b"first"),
+        (1, b"almost first"),
+        (131_071, b"in the midst"),
+        (499_997, b"end"),
+        (7, b""),
+        (200_000, &[7; 100_000]),
+    ];
+    for (offset, bytes) in patches {
+        match remote.write_from(&file, WriteMode::Patch { offset: offset as u64, size }, &mut &*bytes) {
+            Ok(stored) => {
+                assert_eq!(stored.size, size);
+                expected[offset..offset + bytes.len()].copy_from_slice(bytes);
+            }
+            Err(error) => assert!(error.to_string().contains("does not support"), "{error}"),
+        }
+        assert!(content(remote, &file) == expected, "{offset}");
+    }
+    // One byte too many, or in a file that is another one by now: nothing happens.
+    let beyond = remote.write_from(&file, WriteMode::Patch { offset: size - 2, size }, &mut &b"end"[..]);
+    assert!(beyond.is_err());
+    assert_error(remote.open_write(&file, WriteMode::Patch { offset: 0, size: 9 }).map(drop), |error| {
+        matches!(error, RemoteError::Changed | RemoteError::Unsupported { .. })
+    });
+    assert!(content(remote, &file) == expected);
+    assert_eq!(names(remote, directory), [b"file"]);
+}
+
+fn tail_is_written_anew_behind_what_stays_or_nothing_happens(remote: &dyn Remote, directory: &RemotePath) {
+    let file = in_directory(directory, "file");
+    put(remote, &file, b"0123456789");
+    let mut expected = b"0123456789".to_vec();
+    // Over the end, from the end on, with nothing; then shorter, and to nothing but a beginning.
+    let tails: [(usize, &[u8]); 6] = [(8, b"abcd"), (12, b"efg"), (15, b""), (9, b"hi"), (4, b""), (0, b"x")];
+    for (offset, bytes) in tails {
+        if offset > expected.len() {
+            continue; // It was not able to make it so long.
+        }
+        let size = expected.len() as u64;
+        let new_size = (offset + bytes.len()) as u64;
+        match remote.write_from(&file, WriteMode::Tail { offset: offset as u64, size, new_size }, &mut &*bytes) {
+            Ok(stored) => {
+                assert_eq!(stored.size, new_size);
+                expected.truncate(offset);
+                expected.extend_from_slice(bytes);
+            }
+            Err(error) => assert!(error.to_string().contains("does not support"), "{error}"),
+        }
+        assert_eq!(content(remote, &file), expected, "{offset}");
     }
     assert_eq!(names(remote, directory), [b"file"]);
 }

@@ -39,6 +39,21 @@ pub(crate) enum Store {
     TakesAnotherName,
 }
 
+/// What STOR does behind a REST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestartedStore {
+    /// Writes over the file from there on, and leaves what lies behind.
+    KeepsTail,
+    /// The file ends with what is sent.
+    CutsTail,
+    /// The file is emptied, and has zeros up to there.
+    FillsWithZeros,
+    /// Replaces the file.
+    Forgets,
+    /// Is refused in these words, REST having been agreed to.
+    Refused(&'static str),
+}
+
 /// What `LIST -a` is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ListAll {
@@ -81,6 +96,8 @@ pub(crate) struct Quirks {
     pub(crate) rename_over: RenameOver,
     /// What STOR does where the name is taken.
     pub(crate) store: Store,
+    /// What STOR does behind a REST.
+    pub(crate) restarted_store: RestartedStore,
     /// So many bytes fit into a file; then it is 552.
     pub(crate) quota: usize,
     /// So many bytes at the end of an upload are lost, and nothing is said of it.
@@ -134,6 +151,7 @@ impl Default for Quirks {
             completion_first: false,
             rename_over: RenameOver::Replaces,
             store: Store::Replaces,
+            restarted_store: RestartedStore::KeepsTail,
             quota: usize::MAX,
             loses: 0,
             forgets_restart: false,
@@ -560,9 +578,23 @@ impl<'a> Session<'a> {
         if old.is_some() && verb == "STOR" && quirks.store == Store::TakesAnotherName {
             path.push_str(".1");
         }
-        let keeps = verb == "APPE" || quirks.store == Store::KeepsTail;
-        let mut bytes = if keeps { old.unwrap_or_default() } else { Vec::new() };
-        let mut place = if verb == "APPE" { bytes.len() } else { restart };
+        let (mut bytes, mut place) = match (verb, restart, quirks.restarted_store) {
+            (_, 1.., RestartedStore::Refused(reply)) => return self.say(reply),
+            ("APPE", ..) => {
+                let old = old.unwrap_or_default();
+                let len = old.len();
+                (old, len)
+            }
+            (_, 1.., RestartedStore::KeepsTail) => (old.unwrap_or_default(), restart),
+            (_, 1.., RestartedStore::CutsTail) => {
+                let mut old = old.unwrap_or_default();
+                old.truncate(restart);
+                (old, restart)
+            }
+            (_, 1.., RestartedStore::FillsWithZeros) => (vec![0; restart], restart),
+            _ if quirks.store == Store::KeepsTail => (old.unwrap_or_default(), 0),
+            _ => (Vec::new(), 0),
+        };
         // As on a disk: an upload that breaks off has made an empty file at least.
         self.keep(&path, &bytes);
         self.say(quirks.preliminary);
