@@ -21,6 +21,8 @@ use crate::servers::{PASSWORD, Server, spawn, wait_until};
 /// How long one mount may be there, and one command run.
 const MOUNT_SECONDS_MAX: u64 = 170;
 const COMMAND_SECONDS_MAX: u64 = 120;
+/// How much longer both may take in a soak, which does that much more.
+const SOAK_FACTOR: u64 = 20;
 /// How long mounting or unmounting may take; the program's own deadlines are shorter.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(40);
 /// How much of the program's log a failed test shows.
@@ -192,7 +194,7 @@ fn watch(process_id: u32) -> mpsc::Sender<()> {
     std::thread::Builder::new()
         .name("mount-watchdog".to_owned())
         .spawn(move || {
-            let limit = Duration::from_secs(MOUNT_SECONDS_MAX);
+            let limit = Duration::from_secs(MOUNT_SECONDS_MAX * patience());
             if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let _ = writeln!(std::io::stderr(), "A mount was still there after {limit:?} and is killed.");
                 let process = rustix::process::Pid::from_raw(process_id.cast_signed());
@@ -201,6 +203,15 @@ fn watch(process_id: u32) -> mpsc::Sender<()> {
         })
         .unwrap();
     watched
+}
+
+/// Whether this run is a long one, which `scripts/soak` has started.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("FTPFS_TESTS_SOAK").is_some_and(|value| value == "1")
+}
+
+fn patience() -> u64 {
+    if is_soak() { SOAK_FACTOR } else { 1 }
 }
 
 fn tail(log: &Path) -> String {
@@ -242,7 +253,8 @@ pub(crate) fn try_shell(folder: &Path, script: &str, arguments: &[&Path]) -> Out
 /// Starts a script as [`shell`] does, and does not wait for it.
 pub(crate) fn start_shell(folder: &Path, script: &str, arguments: &[&Path]) -> Child {
     let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", &COMMAND_SECONDS_MAX.to_string(), "bash", "-euo", "pipefail", "-c", script, "bash"]);
+    let limit = (COMMAND_SECONDS_MAX * patience()).to_string();
+    command.args(["--signal=KILL", &limit, "bash", "-euo", "pipefail", "-c", script, "bash"]);
     command.args(arguments).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("HOME", "/nonexistent");
