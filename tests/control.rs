@@ -12,6 +12,8 @@ mod servers;
 mod asked;
 #[path = "control/process.rs"]
 mod process;
+#[path = "control/state.rs"]
+mod state;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -37,7 +37,8 @@ const ID_NONE: i64 = u32::MAX as i64;
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
         FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
         Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
-        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 75 ended (or flushed) with files not stored.",
+        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 11 state directory unusable; \
+        12 ended (or flushed) with files that are in the journal only; 75 ended (or flushed) with files not stored.",
     max_term_width = 110
 )]
 pub(super) struct MountArguments {
@@ -60,6 +61,8 @@ pub(super) struct MountArguments {
     pub(super) connection: ConnectionArguments,
     #[command(flatten)]
     pub(super) files: FileArguments,
+    #[command(flatten)]
+    pub(super) writing: WriteArguments,
     #[command(flatten)]
     pub(super) caches: CacheArguments,
     #[command(flatten)]
@@ -165,7 +168,35 @@ pub(super) struct FileArguments {
     pub(super) chown: ChownArgument,
 }
 
-/// What is remembered, for how long and where.
+/// What becomes of what is written.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Written files")]
+pub(super) struct WriteArguments {
+    /// What close() waits for: the server's proof, or the journal on the local disk, from which it is delivered later
+    #[arg(long, value_name = "WHERE", default_value = "server")]
+    pub(super) durability: DurabilityArgument,
+    /// What fsync() waits for: the server's proof, or with --durability=journal the local disk
+    #[arg(long, value_name = "WHERE", default_value = "server")]
+    pub(super) fsync: FsyncArgument,
+    /// What a late delivery does where another client has changed the file meanwhile
+    #[arg(long, value_name = "WHAT", default_value = "keep-both")]
+    pub(super) on_conflict: ConflictArgument,
+    /// Where journals lie, and written files until they are on the server (default: /var/lib/ftpfs for root, else
+    /// ~/.local/state/ftpfs)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Where written files lie in a mount without a journal (default: $TMPDIR, or /var/tmp)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(super) staging_dir: Option<PathBuf>,
+    /// How much written files may take on the local disk; what is sent makes room (default: half of what is free)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) staging_size: Option<u64>,
+    /// How long an ending mount waits for open files and uploads
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) shutdown_timeout: Duration,
+}
+
+/// What is remembered, and for how long.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Caches")]
 pub(super) struct CacheArguments {
@@ -178,15 +209,6 @@ pub(super) struct CacheArguments {
     /// Memory for the content of files
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
     pub(super) cache_size: u64,
-    /// Where written files lie until they are on the server (default: $TMPDIR, or /var/tmp)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(super) staging_dir: Option<PathBuf>,
-    /// How much all of them may take there; what is sent makes room (default: half of what is free)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) staging_size: Option<u64>,
-    /// How long an ending mount waits for open files and uploads
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    pub(super) shutdown_timeout: Duration,
 }
 
 /// What is logged, and where.
@@ -236,6 +258,38 @@ pub(super) enum ChownArgument {
     Ignore,
 }
 
+/// What close() waits for.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DurabilityArgument {
+    // The server's proof.
+    Server,
+    // The journal on the local disk.
+    Journal,
+}
+
+/// What fsync() waits for.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FsyncArgument {
+    // The server's proof.
+    Server,
+    // What close() waits for.
+    Local,
+}
+
+/// What becomes of a late delivery that meets another client's change.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConflictArgument {
+    // Ours is stored beside theirs.
+    KeepBoth,
+    // Ours replaces theirs.
+    Ours,
+    // Ours is set aside on the local disk.
+    Theirs,
+}
+
 /// Shows what mounts are doing.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ftpfs status", about = "Shows what a mount is doing", disable_version_flag = true)]
@@ -256,14 +310,16 @@ pub(super) struct StatusArguments {
 #[command(
     name = "ftpfs flush",
     about = "Uploads what is not on the server yet, and returns when it is",
-    after_help = "Exit codes: 0 all is on the server; 75 some files are not, and are listed; 6 no ftpfs is mounted there.",
+    after_help = "Ctrl-C ends the waiting; the mount goes on.\n\n\
+        Exit codes: 0 all is on the server; 12 some files are not, and are in the journal, from which they are delivered later; \
+        75 some files are not on the server, and are listed; 6 no ftpfs is mounted there.",
     disable_version_flag = true
 )]
 pub(super) struct FlushArguments {
     /// Where it is mounted
     #[arg(value_name = "MOUNTPOINT")]
     pub(super) mountpoint: PathBuf,
-    /// Wait no longer than this (default: as long as uploads get on)
+    /// Try again and again for this long (default: as long as uploads get on)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
 }
@@ -289,7 +345,8 @@ pub(super) struct RefreshArguments {
 #[command(
     name = "ftpfs umount",
     about = "Uploads what is not on the server yet, unmounts, and returns when the mount has ended",
-    after_help = "Exit codes: 0 unmounted, all is on the server; 75 some files are not, and are listed; 6 in use, or no ftpfs is mounted there.",
+    after_help = "Exit codes: 0 unmounted, all is on the server; 12 some files are not, and are in the journal: the next mount delivers them; \
+        75 some files are not, and are listed; 6 in use, or no ftpfs is mounted there.",
     disable_version_flag = true
 )]
 pub(super) struct UmountArguments {

@@ -1,25 +1,25 @@
 //! Options as validated: what a mount needs to know, with everything checked that can be checked without the server.
 
-use std::env;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::arguments::{
-    ChownArgument, ConnectionArguments, FileArguments, MountArguments, PassiveAddressArgument, PassiveArgument,
+    ChownArgument, ConflictArgument, ConnectionArguments, DurabilityArgument, FileArguments, FsyncArgument,
+    MountArguments, PassiveAddressArgument, PassiveArgument, WriteArguments,
 };
 use super::credentials::Credentials;
 use super::logging::Verbosity;
+use super::state::{DiskError, DiskOptions, refuse_below};
 use super::url::{ServerUrl, UrlError};
 use crate::connection::Deadlines;
-use crate::filesystem::FilesystemOptions;
+use crate::filesystem::{Durability, FilesystemOptions, OnConflict};
 use crate::fuse::MountOptions;
 use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
 
 /// Connections that reading ahead leaves to writes and listings.
 const CONNECTIONS_NOT_FOR_READING: u16 = 2;
-/// The least room for staging files: a few of the largest writes that the kernel makes.
-const STAGING_BYTES_MIN: u64 = 4 << 20;
+/// Connections that deliveries in the background leave to everybody else.
+const CONNECTIONS_NOT_FOR_DELIVERIES: u16 = 1;
 
 /// What is wrong with the options, as a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +27,15 @@ pub(super) enum ConfigError {
     /// The URL.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// The directory for staging files.
-    #[error("files that are written cannot be kept in {} (--staging-dir): {error}", path.display())]
-    StagingDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// Reading or writing it would wait for ourselves.
-    #[error("{} is below the mountpoint; it must lie elsewhere", .0.display())]
-    BelowMountpoint(PathBuf),
+    /// A directory on the local disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// fsync() would promise less than close().
+    #[error(
+        "--fsync=local needs --durability=journal: without a journal nothing on the local disk is a promise, \
+         and fsync() waits for the server"
+    )]
+    LocalFsync,
 }
 
 /// A mount, as asked for.
@@ -49,8 +47,10 @@ pub(super) struct Config {
     pub(super) mountpoint: PathBuf,
     /// How it is mounted.
     pub(super) mount: MountOptions,
-    /// How it behaves.
+    /// How it behaves; where written files lie is decided when [`Self::disk`] is opened.
     pub(super) filesystem: FilesystemOptions,
+    /// Where on the local disk it may write.
+    pub(super) disk: DiskOptions,
     /// How long its end may take.
     pub(super) shutdown_timeout: Duration,
     /// Which lines are logged.
@@ -67,12 +67,7 @@ impl Config {
     /// [`ConfigError`].
     pub(super) fn new(arguments: &MountArguments) -> Result<Self, ConfigError> {
         let url = ServerUrl::parse(&arguments.url)?;
-        let staging_dir = arguments.caches.staging_dir.clone().unwrap_or_else(default_staging_directory);
-        let staging_dir = std::path::absolute(&staging_dir).unwrap_or(staging_dir);
-        // A directory that cannot be written to is better found now than at the first write.
-        tempfile::tempfile_in(&staging_dir)
-            .map_err(|error| ConfigError::StagingDirectory { path: staging_dir.clone(), error })?;
-        for path in [Some(&staging_dir), arguments.logging.log_file.as_ref()].into_iter().flatten() {
+        if let Some(path) = &arguments.logging.log_file {
             refuse_below(path, &arguments.mountpoint)?;
         }
         let mount = MountOptions {
@@ -87,8 +82,9 @@ impl Config {
             url,
             mountpoint: arguments.mountpoint.clone(),
             mount,
-            filesystem: filesystem_options(arguments, staging_dir),
-            shutdown_timeout: arguments.caches.shutdown_timeout,
+            filesystem: filesystem_options(arguments)?,
+            disk: DiskOptions::new(&arguments.writing, &arguments.files, &arguments.mountpoint)?,
+            shutdown_timeout: arguments.writing.shutdown_timeout,
             verbosity,
             log_file: arguments.logging.log_file.clone(),
             connection: arguments.connection.clone(),
@@ -132,10 +128,15 @@ fn data_mode(arguments: &ConnectionArguments) -> DataMode {
     DataMode::Passive { prefer, address }
 }
 
-fn filesystem_options(arguments: &MountArguments, staging_dir: PathBuf) -> FilesystemOptions {
+fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, ConfigError> {
     let FileArguments { uid, gid, umask, fmask, dmask, file_mode, dir_mode, .. } = arguments.files;
-    let streams = arguments.connection.connections.saturating_sub(CONNECTIONS_NOT_FOR_READING).max(1);
-    FilesystemOptions {
+    let (close, fsync) = match durability(&arguments.writing)? {
+        // Nothing is written, so nothing is promised.
+        _ if arguments.files.ro => (Durability::Server, Durability::Server),
+        promises => promises,
+    };
+    let all_but = |others| usize::from(arguments.connection.connections.saturating_sub(others).max(1));
+    Ok(FilesystemOptions {
         uid: uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
         gid: gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
         file_mask: fmask.or(umask).unwrap_or(0),
@@ -147,45 +148,29 @@ fn filesystem_options(arguments: &MountArguments, staging_dir: PathBuf) -> Files
         dir_timeout: arguments.caches.dir_timeout,
         attr_timeout: arguments.caches.attr_timeout,
         operation_timeout: arguments.connection.timeout,
-        staging_bytes_max: match arguments.caches.staging_size {
-            Some(size) => size.max(STAGING_BYTES_MIN),
-            None => default_staging_size(&staging_dir),
-        },
-        staging_dir,
         cache_bytes_max: usize::try_from(arguments.caches.cache_size).unwrap_or(usize::MAX),
-        streams_max: usize::from(streams),
+        streams_max: all_but(CONNECTIONS_NOT_FOR_READING),
+        close,
+        fsync,
+        on_conflict: match arguments.writing.on_conflict {
+            ConflictArgument::KeepBoth => OnConflict::KeepBoth,
+            ConflictArgument::Ours => OnConflict::Ours,
+            ConflictArgument::Theirs => OnConflict::Theirs,
+        },
+        deliveries_max: all_but(CONNECTIONS_NOT_FOR_DELIVERIES),
+        host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ..FilesystemOptions::default()
-    }
+    })
 }
 
-/// Not /tmp, which is often memory: what is written may be large.
-fn default_staging_directory() -> PathBuf {
-    let var_tmp = Path::new("/var/tmp");
-    match env::var_os("TMPDIR") {
-        Some(directory) => directory.into(),
-        None if var_tmp.is_dir() => var_tmp.into(),
-        None => env::temp_dir(),
+/// What close() and fsync() wait for.
+fn durability(arguments: &WriteArguments) -> Result<(Durability, Durability), ConfigError> {
+    match (arguments.durability, arguments.fsync) {
+        (DurabilityArgument::Server, FsyncArgument::Server) => Ok((Durability::Server, Durability::Server)),
+        (DurabilityArgument::Server, FsyncArgument::Local) => Err(ConfigError::LocalFsync),
+        (DurabilityArgument::Journal, FsyncArgument::Server) => Ok((Durability::Journal, Durability::Server)),
+        (DurabilityArgument::Journal, FsyncArgument::Local) => Ok((Durability::Journal, Durability::Journal)),
     }
-}
-
-/// Half of what is free there: others want to live, too.
-fn default_staging_size(directory: &Path) -> u64 {
-    let free = rustix::fs::statvfs(directory).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    (free / 2).max(STAGING_BYTES_MIN)
-}
-
-fn refuse_below(path: &Path, mountpoint: &Path) -> Result<(), ConfigError> {
-    let whole =
-        |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into());
-    // A log file may not exist yet; its directory does.
-    let place = match path.parent() {
-        Some(parent) if !path.exists() => whole(parent),
-        _ => whole(path),
-    };
-    if place.starts_with(whole(mountpoint)) {
-        return Err(ConfigError::BelowMountpoint(path.into()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -227,19 +212,43 @@ mod tests {
     }
 
     #[test]
-    fn staging_directory_must_be_usable_and_not_in_the_mount() {
-        assert!(matches!(config(&["--staging-dir=/nonexistent"]), Err(ConfigError::StagingDirectory { .. })));
+    fn fsync_promises_no_less_than_close() {
+        let promises =
+            |options: &[&str]| config(options).map(|config| (config.filesystem.close, config.filesystem.fsync));
+        let (server, journal) = (Durability::Server, Durability::Journal);
+        assert_eq!(promises(&[]).unwrap(), (server, server));
+        assert_eq!(promises(&["--durability=journal"]).unwrap(), (journal, server));
+        assert_eq!(promises(&["--durability=journal", "--fsync=local"]).unwrap(), (journal, journal));
+        assert!(matches!(promises(&["--fsync=local"]), Err(ConfigError::LocalFsync)));
+    }
+
+    #[test]
+    fn deliveries_leave_a_connection_to_others_where_there_are_two() {
+        let options = |options: &[&str]| config(options).unwrap().filesystem;
+        assert_eq!(options(&["--connections=1"]).deliveries_max, 1);
+        assert_eq!(options(&[]).deliveries_max, 7);
+        assert_eq!(options(&["--on-conflict=theirs"]).on_conflict, OnConflict::Theirs);
+        assert_eq!(options(&["--on-conflict=ours"]).on_conflict, OnConflict::Ours);
+        assert_eq!(options(&[]).on_conflict, OnConflict::KeepBoth);
+        assert!(!options(&[]).host_name.is_empty());
+    }
+
+    #[test]
+    fn directories_must_be_usable_and_not_in_the_mount() {
+        let staging = config(&["--staging-dir=/nonexistent"]);
+        assert!(matches!(staging, Err(ConfigError::Disk(DiskError::Staging { .. }))));
         let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join("inside");
         std::fs::create_dir(&inside).unwrap();
-        let check = |options: [&str; 1]| {
-            let line = ["ftpfs", "ftp://h", folder.path().to_str().unwrap(), options[0]];
+        let check = |option: &str| {
+            let line = ["ftpfs", "ftp://h", folder.path().to_str().unwrap(), option];
             Config::new(&MountArguments::try_parse_from(line).unwrap())
         };
-        let staging = format!("--staging-dir={}", inside.display());
-        assert!(matches!(check([&staging]), Err(ConfigError::BelowMountpoint(_))));
-        let log = format!("--log-file={}/new.log", inside.display());
-        assert!(matches!(check([&log]), Err(ConfigError::BelowMountpoint(_))));
-        assert!(check(["-v"]).is_ok());
+        for option in ["--staging-dir=", "--log-file=new.log", "--state-dir=", "--state-dir=a/b"] {
+            let (name, path) = option.split_once('=').unwrap();
+            let option = format!("{name}={}", inside.join(path).display());
+            assert!(matches!(check(&option), Err(ConfigError::Disk(DiskError::BelowMountpoint(_)))), "{option}");
+        }
+        assert!(check("-v").is_ok());
     }
 }

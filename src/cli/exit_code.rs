@@ -25,6 +25,10 @@ pub enum Exit {
     Credentials,
     /// 9: the server answers what no FTP server should.
     Protocol,
+    /// 11: the state directory cannot be used, or another mount has it.
+    StateDirectory,
+    /// 12: some files are not on the server, and all of these are in the journal: the next mount delivers them.
+    Kept,
     /// 75: the mount ended while some files were not on the server; the log names them.
     Unsaved,
 }
@@ -43,6 +47,8 @@ impl Exit {
             Self::Mount => 7,
             Self::Credentials => 8,
             Self::Protocol => 9,
+            Self::StateDirectory => 11,
+            Self::Kept => 12,
             // EX_TEMPFAIL of sysexits.h.
             Self::Unsaved => 75,
         }
@@ -72,6 +78,8 @@ mod tests {
             (Exit::Mount, 7),
             (Exit::Credentials, 8),
             (Exit::Protocol, 9),
+            (Exit::StateDirectory, 11),
+            (Exit::Kept, 12),
             (Exit::Unsaved, 75),
         ];
         for (exit, number) in all {

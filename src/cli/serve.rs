@@ -16,10 +16,11 @@ use super::limits;
 use super::logging::STATUS_TARGET;
 use super::messages::Failed;
 use super::notify;
-use super::status_text::{self, count};
+use super::status_text::{self, count, some_of};
 use crate::control::{ControlServer, RuntimeDirectory, Subject};
-use crate::filesystem::{DirtyFile, Filesystem, FilesystemError};
+use crate::filesystem::{DirtyFile, Filesystem, FilesystemError, SystemClock};
 use crate::fuse::{Mount, MountError, Mountpoint};
+use crate::journal::Identity;
 use crate::protocol::RemotePath;
 use crate::remote::FtpRemote;
 
@@ -28,8 +29,6 @@ const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// The signal that puts the status into the log.
 const REPORTING: i32 = SIGUSR1;
-/// Paths that the last line names; the lines before it name all.
-const PATHS_IN_A_LINE: usize = 20;
 
 /// What the end of a mount could not store.
 type Unsaved = Vec<(RemotePath, FilesystemError)>;
@@ -59,6 +58,8 @@ pub(super) fn run(
         mountpoint: mountpoint.path().to_owned(),
         mounted_at: SystemTime::now(),
         shutdown_timeout: config.shutdown_timeout,
+        close: config.filesystem.close,
+        fsync: config.filesystem.fsync,
         filesystem: Arc::clone(&filesystem),
         mount: Arc::clone(&mount),
         ending: AtomicBool::new(false),
@@ -89,8 +90,9 @@ fn control(subject: &Arc<Subject>) -> Option<ControlServer> {
     started.inspect_err(|error| tracing::warn!("`ftpfs status` will not find this mount: {error}")).ok()
 }
 
-/// Logs in and lists the directory once.
+/// Logs in, takes over the journal, and lists the directory once.
 fn open(config: &Config, credentials: Credentials, user: &str) -> Result<Arc<Filesystem>, Failed> {
+    let account = credentials.user.clone();
     let remote = FtpRemote::connect(config.server_options(credentials))
         .map_err(|error| Failed::connecting(&config.url, user, &error))?;
     let directory = config
@@ -98,7 +100,11 @@ fn open(config: &Config, credentials: Credentials, user: &str) -> Result<Arc<Fil
         .directory
         .resolve(&remote.login_directory())
         .map_err(|error| Failed::new(Exit::Usage, format!("the directory in the URL cannot be used: {error}")))?;
-    Filesystem::new(Arc::new(remote), directory.clone(), config.filesystem.clone())
+    let identity =
+        Identity { host: config.url.host.clone(), port: config.url.port, user: account, directory: directory.clone() };
+    let mut options = config.filesystem.clone();
+    let journal = config.disk.open(&identity, &mut options)?;
+    Filesystem::with_clock(Arc::new(remote), directory.clone(), options, Arc::new(SystemClock), journal)
         .map_err(|error| Failed::listing(&directory, &error))
 }
 
@@ -167,26 +173,39 @@ fn finish(
     // Files whose last handle went meanwhile are not dirty any more, stored or not.
     left.extend(filesystem.lost_files(ending.lost_before));
     let failed = unsaved.is_none_or(|unsaved| !unsaved.is_empty());
-    if left.is_empty() {
-        if failed {
-            tracing::warn!("the end of the mount was cut short, with nothing left to store");
-        }
-        return (Exit::Success, left);
+    if left.is_empty() && failed {
+        tracing::warn!("the end of the mount was cut short, with nothing left to store");
     }
-    for DirtyFile { path, size, error, .. } in &left {
-        let error = error.as_ref().map_or_else(|| "there was no time for it".into(), ToString::to_string);
-        tracing::error!(%path, size, "not on the server: {error}");
-    }
-    tracing::error!("ended with {} not on the server: {}", count(left.len(), "file"), paths(&left));
-    (Exit::Unsaved, left)
+    (tell_what_is_left(&left), left)
 }
 
-/// The paths in a line; each has one of its own above, so that this one may end early.
-fn paths(files: &[DirtyFile]) -> String {
-    let named: Vec<String> = files.iter().take(PATHS_IN_A_LINE).map(|file| file.path.to_string()).collect();
-    let hidden = files.len() - named.len();
-    let more = if hidden > 0 { format!(", and {hidden} more") } else { String::new() };
-    named.join(", ") + &more
+/// Says of each file that is not on the server why, and where it is; the last line is about all of them.
+fn tell_what_is_left(left: &[DirtyFile]) -> Exit {
+    for DirtyFile { path, size, error, in_journal, .. } in left {
+        let error = error.as_ref().map_or_else(|| "there was no time for it".into(), ToString::to_string);
+        if *in_journal {
+            tracing::warn!(%path, size, "kept in the journal: {error}");
+        } else {
+            tracing::error!(%path, size, "not on the server: {error}");
+        }
+    }
+    let (kept, gone): (Vec<_>, Vec<_>) = left.iter().partition(|file| file.in_journal);
+    let paths = |files: &[&DirtyFile]| {
+        let paths: Vec<String> = files.iter().map(|file| file.path.to_string()).collect();
+        some_of(paths.into_iter())
+    };
+    if !kept.is_empty() {
+        tracing::warn!(
+            "ended with {} kept in the journal, which the next mount of the same URL delivers: {}",
+            count(kept.len(), "file"),
+            paths(&kept)
+        );
+    }
+    if !gone.is_empty() {
+        tracing::error!("ended with {} not on the server: {}", count(gone.len(), "file"), paths(&gone));
+        return Exit::Unsaved;
+    }
+    if kept.is_empty() { Exit::Success } else { Exit::Kept }
 }
 
 fn flush(filesystem: &Arc<Filesystem>) -> std::io::Result<Receiver<Unsaved>> {

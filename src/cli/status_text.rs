@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::control::status::{ConnectionStatus, DirtyStatus, OperationStatus};
+use crate::control::status::{ConnectionStatus, DirtyStatus, JournalStatus, LostStatus, OperationStatus};
 use crate::control::{Status, Unsaved};
 
 /// Files that are named for people; more only scroll away what matters.
@@ -34,9 +34,57 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
         ),
     );
     line("open", format!("{}, {}", count(status.open.files, "file"), directories(status.open.directories)));
+    line("durability", durability_line(status));
+    if let Some(journal) = &status.journal {
+        line("journal", journal_line(journal));
+        if let Some(reason) = &journal.paused_by {
+            line("", format!("nothing is delivered at the moment: {reason}"));
+        }
+        if journal.set_aside_count > 0 {
+            line("set aside", format!("{} in {}", count(journal.set_aside_count, "file"), journal.set_aside_directory));
+        }
+    }
+    if status.lost.count > 0 {
+        line("given up", lost_line(&status.lost));
+    }
     line("not stored", dirty_line(&status.dirty));
     lines.extend(files(&status.dirty.files, status.dirty.count).into_iter().map(|file| format!("    {file}")));
     lines.join("\n")
+}
+
+fn durability_line(status: &Status) -> String {
+    let text = match (status.durability.as_str(), status.fsync.as_str(), &status.journal) {
+        ("journal", "local", _) => "close() and fsync() return when it is in the journal",
+        ("journal", ..) => "close() returns when it is in the journal, fsync() when it is on the server",
+        (_, _, Some(_)) => {
+            "close() and fsync() return when it is on the server; the journal keeps what could not be stored"
+        }
+        (_, _, None) => "close() and fsync() return when it is on the server; there is no journal",
+    };
+    text.into()
+}
+
+fn journal_line(journal: &JournalStatus) -> String {
+    let pending = match journal.pending_count {
+        0 => "nothing waits".into(),
+        pending => format!("{}, {} to be delivered", count(pending, "file"), bytes(journal.pending_bytes)),
+    };
+    format!("{pending}; in {}", journal.directory)
+}
+
+fn lost_line(lost: &LostStatus) -> String {
+    let paths = lost.files.iter().map(|file| file.path.clone());
+    let hidden = lost.count.saturating_sub(lost.files.len());
+    let more = if hidden > 0 { format!(", and {hidden} before them") } else { String::new() };
+    format!("{} since the mount began: {}{more}", count(lost.count, "file"), some_of(paths))
+}
+
+/// Names in one line; where there are many, the first of them.
+pub(super) fn some_of(names: impl ExactSizeIterator<Item = String>) -> String {
+    let hidden = names.len().saturating_sub(FILES_SHOWN_MAX);
+    let shown: Vec<String> = names.take(FILES_SHOWN_MAX).collect();
+    let more = if hidden > 0 { format!(", and {hidden} more") } else { String::new() };
+    shown.join(", ") + &more
 }
 
 /// Files that are not on the server, a line for each, and one for those that are not shown.
@@ -137,6 +185,12 @@ fn dirty_line(dirty: &DirtyStatus) -> String {
 
 fn file(file: &Unsaved) -> String {
     let mut text = format!("{}  {}, for {}", file.path, bytes(file.bytes), duration(file.dirty_seconds));
+    if file.sent > 0 {
+        let _ = write!(text, ", {} sent", bytes(file.sent));
+    }
+    if file.in_journal {
+        text.push_str(", in the journal");
+    }
     if file.open {
         text.push_str(", open");
     }
@@ -165,8 +219,24 @@ mod tests {
 
     #[test]
     fn status_shows_what_is_wrong() {
-        let file =
-            Unsaved { path: "/a".into(), bytes: 2048, dirty_seconds: 12, open: true, error: Some("552 Quota.".into()) };
+        let file = Unsaved {
+            path: "/a".into(),
+            bytes: 2048,
+            dirty_seconds: 12,
+            open: true,
+            error: Some("552 Quota.".into()),
+            sent: 1024,
+            in_journal: true,
+        };
+        let journal = JournalStatus {
+            directory: "/state/h".into(),
+            pending_count: 2,
+            pending_bytes: 1024,
+            paused_by: Some("no route".into()),
+            set_aside_directory: "/state/h/set-aside".into(),
+            set_aside_count: 1,
+            set_aside: vec!["/state/h/set-aside/1-1-b".into()],
+        };
         let connections = ConnectionStatus {
             shared: true,
             reading: 2,
@@ -186,7 +256,11 @@ mod tests {
             operations: OperationStatus { waiting: 3, oldest_seconds: Some(4.26), oldest: Some("lookup".into()) },
             caches: CacheStatus { listing_entries: 5, listing_entries_max: 10, ..CacheStatus::default() },
             open: OpenStatus { files: 1, directories: 2 },
-            dirty: DirtyStatus { count: 3, bytes: 4096, files: vec![file] },
+            durability: "journal".into(),
+            fsync: "server".into(),
+            lost: LostStatus { count: 2, files: vec![Unsaved { path: "/lost".into(), ..Unsaved::default() }] },
+            dirty: DirtyStatus { count: 3, bytes: 4096, files: vec![file], ..DirtyStatus::default() },
+            journal: Some(journal),
             ..Status::default()
         };
         let text = status(&given, UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_061));
@@ -199,7 +273,12 @@ mod tests {
             "5 of 10 listing entries",
             "1 file, 2 directories",
             "3 files, 4.0 KiB",
-            "    /a  2.0 KiB, for 12 s, open; last attempt: 552 Quota.\n    and 2 more",
+            "  durability   close() returns when it is in the journal, fsync() when it is on the server\n",
+            "  journal      2 files, 1.0 KiB to be delivered; in /state/h\n",
+            "nothing is delivered at the moment: no route\n",
+            "  set aside    1 file in /state/h/set-aside\n",
+            "  given up     2 files since the mount began: /lost, and 1 before them\n",
+            "    /a  2.0 KiB, for 12 s, 1.0 KiB sent, in the journal, open; last attempt: 552 Quota.\n    and 2 more",
         ] {
             assert!(text.contains(words), "{words}\nis missing in\n{text}");
         }

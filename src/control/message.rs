@@ -17,7 +17,7 @@ pub(super) const FILES_MAX: usize = 1000;
 pub enum Request {
     /// `status`: answered with a [`Status`](super::Status), at once and from memory.
     Status,
-    /// `flush`: upload what is dirty; answered with [`Flushed`] when each of these files has been tried.
+    /// `flush`: upload what is dirty and deliver what is pending; answered with [`Flushed`] when each of these files has been tried.
     Flush,
     /// `refresh` or `refresh PATH`: forget; answered with [`Done`] when the kernel has been told too.
     Refresh {
@@ -96,6 +96,10 @@ pub struct Unsaved {
     pub open: bool,
     /// Why the last upload failed, where one was tried and did.
     pub error: Option<String>,
+    /// How much of it is on its way or on the server already.
+    pub sent: u64,
+    /// Whether all of it is in the journal: it survives the mount, and the next one delivers it.
+    pub in_journal: bool,
 }
 
 impl From<&DirtyFile> for Unsaved {
@@ -106,6 +110,8 @@ impl From<&DirtyFile> for Unsaved {
             dirty_seconds: file.dirty_for.as_secs(),
             open: file.open,
             error: file.error.as_ref().map(ToString::to_string),
+            sent: file.sent,
+            in_journal: file.in_journal,
         }
     }
 }
@@ -116,6 +122,8 @@ impl From<&DirtyFile> for Unsaved {
 pub struct Flushed {
     /// How many of the files could not be uploaded.
     pub failed_count: usize,
+    /// How many of these are in the journal.
+    pub kept_count: usize,
     /// Which (the first thousand of them).
     pub failed: Vec<Unsaved>,
 }
@@ -128,6 +136,8 @@ pub struct Ended {
     pub exit: u8,
     /// How many files are not on the server.
     pub unsaved_count: usize,
+    /// How many of these are in the journal: the next mount delivers them.
+    pub kept_count: usize,
     /// Which (the first thousand of them).
     pub unsaved: Vec<Unsaved>,
 }

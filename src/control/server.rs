@@ -3,6 +3,7 @@
 //! What can be answered from memory is, at once. What takes its time (`flush`, `refresh`) goes to a thread of its own, at most
 //! `WORKING_MAX` of them; who waits for the end (`end`) is put aside, at most `WAITING_MAX`. One more of either is refused.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -78,7 +79,8 @@ impl ControlServer {
 
     /// Tells everybody who waits how the mount ended.
     pub fn announce_end(&self, exit: u8, unsaved: &[DirtyFile]) {
-        let ended = Ended { exit, unsaved_count: unsaved.len(), unsaved: first(unsaved) };
+        let kept_count = unsaved.iter().filter(|file| file.in_journal).count();
+        let ended = Ended { exit, unsaved_count: unsaved.len(), kept_count, unsaved: first(unsaved) };
         let mut end = self.shared.end.lock();
         for stream in &end.waiting {
             send(stream, &Reply::Answer(&ended));
@@ -158,12 +160,15 @@ impl Shared {
     fn flush(&self, stream: &UnixStream) {
         let failures = self.subject.filesystem.flush_all();
         let dirty = self.subject.filesystem.dirty_files();
+        let known: HashMap<&RemotePath, &DirtyFile> = dirty.iter().map(|file| (&file.path, file)).collect();
         let describe = |(path, error): &(RemotePath, FilesystemError)| {
-            let file = dirty.iter().find(|file| file.path == *path).map(Unsaved::from).unwrap_or_default();
+            let file = known.get(path).copied().map(Unsaved::from).unwrap_or_default();
             Unsaved { path: path.to_string(), error: Some(error.to_string()), ..file }
         };
+        let is_kept = |path| known.get(path).is_some_and(|file| file.in_journal);
+        let kept_count = failures.iter().filter(|(path, _)| is_kept(path)).count();
         let failed = failures.iter().take(FILES_MAX).map(describe).collect();
-        send(stream, &Reply::Answer(Flushed { failed_count: failures.len(), failed }));
+        send(stream, &Reply::Answer(Flushed { failed_count: failures.len(), kept_count, failed }));
     }
 
     fn refresh(&self, path: &[u8], stream: &UnixStream) {

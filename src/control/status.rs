@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::message::{FILES_MAX, Unsaved};
-use crate::filesystem::{DirtyFile, Filesystem, Usage};
+use crate::filesystem::{DirtyFile, Durability, Filesystem, JournalUsage, Usage};
 use crate::fuse::{Mount, Unanswered};
+use crate::journal::set_aside_directory;
 use crate::remote::Connections;
 
 /// A mount, as it can be asked about.
@@ -26,6 +27,10 @@ pub struct Subject {
     pub mounted_at: SystemTime,
     /// How long its end may take.
     pub shutdown_timeout: Duration,
+    /// What close() waits for.
+    pub close: Durability,
+    /// What fsync() waits for.
+    pub fsync: Durability,
     /// The files.
     pub filesystem: Arc<Filesystem>,
     /// The kernel's side.
@@ -62,8 +67,16 @@ pub struct Status {
     pub caches: CacheStatus,
     /// What is open.
     pub open: OpenStatus,
+    /// What close() waits for: `server` or `journal`.
+    pub durability: String,
+    /// What fsync() waits for: `server` or `local`.
+    pub fsync: String,
     /// What is not on the server.
     pub dirty: DirtyStatus,
+    /// What was given up since the mount began.
+    pub lost: LostStatus,
+    /// The journal, where there is one.
+    pub journal: Option<JournalStatus>,
 }
 
 /// See [`Connections`].
@@ -132,8 +145,42 @@ pub struct DirtyStatus {
     pub count: usize,
     /// How many bytes they have.
     pub bytes: u64,
+    /// How many of these bytes are on their way or on the server already.
+    pub sent: u64,
+    /// How many of the files are in the journal: they survive the mount, and the next one delivers them.
+    pub in_journal: usize,
     /// Which, the oldest first (the first thousand of them).
     pub files: Vec<Unsaved>,
+}
+
+/// What was given up: its last handle is gone, and nothing of this mount tries to store it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LostStatus {
+    /// How many files.
+    pub count: usize,
+    /// The latest of them.
+    pub files: Vec<Unsaved>,
+}
+
+/// What lies in the state directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalStatus {
+    /// The state directory.
+    pub directory: String,
+    /// How many contents wait for their delivery.
+    pub pending_count: usize,
+    /// How many bytes they have.
+    pub pending_bytes: u64,
+    /// Why nothing is delivered at the moment.
+    pub paused_by: Option<String>,
+    /// The folder of what was set aside.
+    pub set_aside_directory: String,
+    /// How many contents lie there.
+    pub set_aside_count: usize,
+    /// Where each of them lies (the first thousand of them); why, says the file beside it with `.txt` behind its name.
+    pub set_aside: Vec<String>,
 }
 
 impl Subject {
@@ -159,11 +206,17 @@ impl Subject {
                 inodes: usage.inodes,
             },
             open: OpenStatus { files: usage.open_files, directories: usage.open_directories },
+            durability: name(self.close, "journal").into(),
+            fsync: name(self.fsync, "local").into(),
             dirty: DirtyStatus {
                 count: usage.dirty.len(),
                 bytes: usage.dirty.iter().map(|file| file.size).sum(),
+                sent: usage.dirty.iter().map(|file| file.sent.min(file.size)).sum(),
+                in_journal: usage.dirty.iter().filter(|file| file.in_journal).count(),
                 files: first(&usage.dirty),
             },
+            lost: lost(&self.filesystem),
+            journal: usage.journal.map(JournalStatus::from),
             connections: usage.connections.map(ConnectionStatus::from),
         }
     }
@@ -172,6 +225,35 @@ impl Subject {
 /// As many of `files` as a reply names.
 pub(super) fn first(files: &[DirtyFile]) -> Vec<Unsaved> {
     files.iter().take(FILES_MAX).map(Unsaved::from).collect()
+}
+
+/// As the option says it.
+fn name(durability: Durability, on_disk: &'static str) -> &'static str {
+    match durability {
+        Durability::Server => "server",
+        Durability::Journal => on_disk,
+    }
+}
+
+fn lost(filesystem: &Filesystem) -> LostStatus {
+    let mut files = filesystem.lost_files(0);
+    files.reverse();
+    LostStatus { count: filesystem.lost_count(), files: first(&files) }
+}
+
+impl From<JournalUsage> for JournalStatus {
+    fn from(journal: JournalUsage) -> Self {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        Self {
+            set_aside_directory: text(&set_aside_directory(&journal.directory)),
+            directory: text(&journal.directory),
+            pending_count: journal.pending,
+            pending_bytes: journal.pending_bytes,
+            paused_by: journal.paused_by.as_ref().map(ToString::to_string),
+            set_aside_count: journal.set_aside.len(),
+            set_aside: journal.set_aside.iter().take(FILES_MAX).map(text).collect(),
+        }
+    }
 }
 
 fn operations(usage: &Usage, unanswered: Unanswered) -> OperationStatus {

@@ -25,6 +25,7 @@ pub use journal::{CommitFailed, Journal};
 pub use log::Durable;
 pub use opening::{Kept, Recovered};
 pub use record::{Commit, ContentId, FileNumber, Rename, RenameNumber, Version};
+pub use set_aside::set_aside_directory;
 pub use staging::{Committed, Sealed, Staging};
 pub use state_directory::{Identity, StateDirectory};
 pub use table::PendingFile;

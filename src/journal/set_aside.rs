@@ -20,7 +20,7 @@ const NAME_LEN_MAX: usize = 255;
 const NOTE_SUFFIX: &str = ".txt";
 
 /// The folder in a state directory.
-pub(super) fn set_aside_directory(directory: &Path) -> PathBuf {
+pub fn set_aside_directory(directory: &Path) -> PathBuf {
     directory.join("set-aside")
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use ftpfs::control::{ControlServer, Ended, Pending, Request, RuntimeDirectory, Status, Subject, find};
-use ftpfs::filesystem::{Filesystem, FilesystemOptions};
+use ftpfs::filesystem::{Durability, Filesystem, FilesystemOptions};
 use ftpfs::fuse::{Mount, MountOptions, Mountpoint};
 use ftpfs::protocol::RemotePath;
 use ftpfs::remote::RemoteError;
@@ -50,6 +50,8 @@ impl Asked {
             mountpoint: place.path().to_owned(),
             mounted_at: SystemTime::now(),
             shutdown_timeout: Duration::from_secs(5),
+            close: Durability::Server,
+            fsync: Durability::Server,
             filesystem: Arc::clone(&filesystem),
             mount: Arc::clone(&mount),
             ending: AtomicBool::new(false),

@@ -5,19 +5,21 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use ftpfs::control::{Ended, Pending, Request, RuntimeDirectory, find};
+use ftpfs::control::{Ended, Pending, Request, RuntimeDirectory, Status, find};
 use tempfile::TempDir;
 
 use super::servers::{PASSWORD, Server, ServerKind, ServerSettings, wait_until};
 use super::{SOON, Writer, errors, ftpfs, text};
 
 /// A mountpoint, a directory for sockets, and a log.
-struct Place {
-    folder: TempDir,
+pub(super) struct Place {
+    pub(super) folder: TempDir,
+    /// Shared with other places, so that their mounts know each other.
+    shared: PathBuf,
 }
 
-struct Running {
-    process: Child,
+pub(super) struct Running {
+    pub(super) process: Child,
 }
 
 impl Drop for Running {
@@ -28,39 +30,82 @@ impl Drop for Running {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("mnt")).unwrap();
-        Self { folder }
+        let shared = folder.path().to_owned();
+        Self { folder, shared }
     }
 
-    fn mountpoint(&self) -> PathBuf {
+    /// Another mountpoint, with the same directories for sockets and for state.
+    pub(super) fn another(&self) -> Self {
+        let mut place = Self::new();
+        place.shared.clone_from(&self.shared);
+        place
+    }
+
+    pub(super) fn mountpoint(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
     fn runtime(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.shared.join("run")
     }
 
-    fn log(&self) -> String {
+    pub(super) fn state(&self) -> PathBuf {
+        self.shared.join("state")
+    }
+
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    fn ask(&self, command: &str) -> Output {
+    pub(super) fn ask(&self, command: &str) -> Output {
         ftpfs(&self.runtime(), &[command, self.mountpoint().to_str().unwrap()])
+    }
+
+    /// What its mount tells of itself.
+    pub(super) fn status(&self) -> Status {
+        let output = ftpfs(&self.runtime(), &["status", "--json", self.mountpoint().to_str().unwrap()]);
+        assert!(output.status.success(), "{}", errors(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs the program, which is not to mount anything, and returns its exit code and what it said.
+    pub(super) fn refused(&self, server: &Server, options: &[&str]) -> (Option<i32>, String) {
+        let said = self.folder.path().join("refused");
+        let mut command = self.command(server, options);
+        command.stderr(fs::File::create(&said).unwrap());
+        let mut process = super::servers::spawn(command);
+        // One that refuses its arguments has ended before it reads this.
+        let _ = writeln!(process.stdin.take().unwrap(), "{PASSWORD}");
+        let mut running = Running { process };
+        let mut status = None;
+        wait_until("it is refused", || {
+            status = running.process.try_wait().unwrap();
+            status.is_some()
+        });
+        (status.and_then(|status| status.code()), fs::read_to_string(&said).unwrap())
     }
 
     fn sockets(&self) -> usize {
         fs::read_dir(self.runtime()).unwrap().count()
     }
 
-    /// Mounts, in the foreground, and returns when it answers.
-    fn mount(&self, server: &Server, options: &[&str]) -> Running {
-        let log = fs::File::create(self.folder.path().join("log")).unwrap();
+    /// The program, to mount in the foreground.
+    fn command(&self, server: &Server, options: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_ftpfs"), "-f", "--password-stdin"]).args(options);
-        command.arg(server.url()).arg(self.mountpoint()).env("FTPFS_RUNTIME_DIR", self.runtime());
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        command.arg("--state-dir").arg(self.state()).arg(server.url()).arg(self.mountpoint());
+        command.env("FTPFS_RUNTIME_DIR", self.runtime());
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command
+    }
+
+    /// Mounts, in the foreground, and returns when it answers.
+    pub(super) fn mount(&self, server: &Server, options: &[&str]) -> Running {
+        let mut command = self.command(server, options);
+        command.stderr(fs::File::create(self.folder.path().join("log")).unwrap());
         let mut process = super::servers::spawn(command);
         writeln!(process.stdin.take().unwrap(), "{PASSWORD}").unwrap();
         let mut running = Running { process };
@@ -78,7 +123,7 @@ impl Drop for Place {
     }
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     Server::start(ServerKind::Embedded, ServerSettings::default()).unwrap()
 }
 

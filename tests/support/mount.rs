@@ -36,6 +36,8 @@ pub(crate) struct Mount {
     /// Where the files are: the mountpoint, or what stands in for it.
     path: PathBuf,
     log: PathBuf,
+    /// Where its journal lies, unless the test has said where.
+    _state: TempDir,
     /// Dropped with the mount: the watchdog then knows that it is not needed.
     watched: Option<mpsc::Sender<()>>,
 }
@@ -69,6 +71,7 @@ impl Mount {
     pub(crate) fn try_start(url: &str, password: &str, options: &[&str]) -> Result<Self, Refused> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mountpoint = TempDir::with_prefix("ftpfs-mount-").unwrap();
+        let state = TempDir::with_prefix("ftpfs-state-").unwrap();
         let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mounts");
         fs::create_dir_all(&logs).unwrap();
         let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
@@ -78,6 +81,9 @@ impl Mount {
         command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_ftpfs"), "-f", "-v", "--password-stdin"]);
         // To look into a failure: FTPFS_TESTS_OPTIONS=--trace-protocol.
         let more = std::env::var("FTPFS_TESTS_OPTIONS").unwrap_or_default();
+        if !options.iter().any(|option| option.starts_with("--state-dir")) {
+            command.arg("--state-dir").arg(state.path());
+        }
         command.args(options).args(more.split_whitespace()).arg(url).arg(mountpoint.path());
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
         command.env("RUST_BACKTRACE", "1");
@@ -99,13 +105,14 @@ impl Mount {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let watched = Some(watch(process.id()));
-        Ok(Self { process: Some(process), mountpoint, path, log, watched })
+        Ok(Self { process: Some(process), mountpoint, path, log, _state: state, watched })
     }
 
     fn stand_in(server: &Server) -> Self {
         let mountpoint = TempDir::with_prefix("ftpfs-mount-").unwrap();
+        let state = TempDir::with_prefix("ftpfs-state-").unwrap();
         let log = mountpoint.path().join("log");
-        Self { process: None, mountpoint, path: server.folder(), log, watched: None }
+        Self { process: None, mountpoint, path: server.folder(), log, _state: state, watched: None }
     }
 
     /// The root of the mounted files.
