@@ -2,13 +2,14 @@
 //!
 //! [`run`] is the whole program. What it does in order: understand the command line (`invocation`, `arguments`, `config`), find
 //! the password (`credentials`), go to the background (`background`), then the mount itself (`serve`).
-//! The commands for a mount that is there (`requests`, `unmount`) talk to its process (`control`).
+//! The commands for a mount that is there (`requests`, `flush`, `unmount`) talk to its process (`control`).
 
 mod arguments;
 mod background;
 mod config;
 mod credentials;
 mod exit_code;
+mod flush;
 mod invocation;
 mod limits;
 mod logging;
@@ -45,7 +46,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Mount { arguments: options, in_background: false }) => mount(&arguments, &options),
         Ok(Invocation::Umount(options)) => unmount::run(&options),
         Ok(Invocation::Status(options)) => requests::status(&options),
-        Ok(Invocation::Flush(options)) => requests::flush(&options),
+        Ok(Invocation::Flush(options)) => flush::flush(&options),
         Ok(Invocation::Refresh(options)) => requests::refresh(&options),
         Ok(Invocation::Nothing) => Ok(Exit::Success.into()),
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `ftpfs status`, `ftpfs flush`, `ftpfs refresh`: what is asked of a mount that is there.
+//! `ftpfs status` and `ftpfs refresh`: what is asked of a mount that is there.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -7,20 +7,15 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::arguments::{FlushArguments, RefreshArguments, StatusArguments};
+use super::arguments::{RefreshArguments, StatusArguments};
 use super::exit_code::Exit;
 use super::messages::Failed;
-use super::progress::Progress;
 use super::status_text;
-use crate::control::{
-    ControlError, Done, Flushed, Pending, Request, RuntimeDirectory, Socket, Status, Unsaved, ask, find,
-};
+use crate::control::{ControlError, Done, Pending, Request, RuntimeDirectory, Status, find};
 use crate::fuse::{MountError, absolute};
 
 /// How often `--watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the progress line does.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a refresh may wait for operations under way in the mount, which have deadlines of their own.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -67,52 +62,6 @@ fn show(found: &[Status], options: &StatusArguments) -> io::Result<()> {
     output.flush()
 }
 
-/// `ftpfs flush`.
-///
-/// # Errors
-/// No mount there, or none that answers.
-pub(super) fn flush(options: &FlushArguments) -> Result<ExitCode, Failed> {
-    let directory = RuntimeDirectory::of_user()?;
-    let mountpoint = absolute(&options.mountpoint)?;
-    let (socket, _) = find(&directory, Some(&mountpoint))?.into_iter().next().ok_or_else(|| no_mount(&mountpoint))?;
-    let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
-    match flush_mount(&directory, &socket, deadline)? {
-        Some(flushed) if flushed.failed_count == 0 => Ok(Exit::Success.into()),
-        Some(flushed) => Err(unsaved("not stored", &flushed.failed, flushed.failed_count)),
-        None => {
-            let status: Status = ask(&directory, &socket, &Request::Status)?;
-            Err(unsaved("not stored in time", &status.dirty.files, status.dirty.count))
-        }
-    }
-}
-
-/// Has the mount upload what is dirty, and shows on a terminal how it gets on. `None` where `deadline` came first; the mount goes
-/// on then.
-///
-/// # Errors
-/// The mount does not answer.
-pub(super) fn flush_mount(
-    directory: &RuntimeDirectory,
-    socket: &Socket,
-    deadline: Option<Instant>,
-) -> Result<Option<Flushed>, ControlError> {
-    let mut progress = Progress::new();
-    let mut pending = Pending::send(directory, socket, &Request::Flush)?;
-    loop {
-        let next = Instant::now() + PROGRESS_INTERVAL;
-        let until = deadline.map_or(next, |deadline| deadline.min(next));
-        if let Some(flushed) = pending.wait(until)? {
-            return Ok(Some(flushed));
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(None);
-        }
-        if progress.is_seen() {
-            progress.show(&ask(directory, socket, &Request::Status)?);
-        }
-    }
-}
-
 /// `ftpfs refresh`.
 ///
 /// # Errors
@@ -150,13 +99,6 @@ fn within(mountpoint: &Path, options: &RefreshArguments, path: &Path) -> Result<
 /// Nothing answers for this mountpoint.
 pub(super) fn no_mount(mountpoint: &Path) -> Failed {
     Failed::mounting(&MountError::NotMounted(mountpoint.to_owned()))
-}
-
-/// Some files are not on the server.
-pub(super) fn unsaved(what: &str, files: &[Unsaved], count: usize) -> Failed {
-    let mut lines = vec![format!("{}: {what}", status_text::count(count, "file"))];
-    lines.extend(status_text::files(files, count));
-    Failed::new(Exit::Unsaved, lines.join("\n"))
 }
 
 impl From<ControlError> for Failed {

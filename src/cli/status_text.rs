@@ -97,6 +97,13 @@ pub(super) fn files(files: &[Unsaved], count: usize) -> Vec<String> {
     lines
 }
 
+/// Some files below a line that says what they are.
+pub(super) fn titled(what: &str, some: &[Unsaved], all: usize) -> Vec<String> {
+    let mut lines = vec![format!("{}: {what}", count(all, "file"))];
+    lines.extend(files(some, all));
+    lines
+}
+
 /// `3 files`.
 pub(super) fn count(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })

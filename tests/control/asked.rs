@@ -164,6 +164,52 @@ fn flush_names_what_cannot_be_stored_and_why() {
 }
 
 #[test]
+fn flush_tries_again_as_long_as_anything_gets_to_the_server() {
+    let asked = Asked::new(|_| {});
+    let writers = ["a", "b"].map(|name| Writer::start(&asked.runtime(), &asked.path().join(name), "hello"));
+    let refused = || RemoteError::Refused { reply: "553 No.".into() };
+    asked.remote.fail(Operation::OpenWrite, 0, refused(), When::Before);
+    let output = asked.ask(&["flush"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(asked.remote.content("/a").unwrap(), asked.remote.content("/b").unwrap());
+    writers.into_iter().for_each(Writer::finish);
+}
+
+#[test]
+fn flush_with_a_deadline_tries_again_where_nothing_gets_on() {
+    let asked = Asked::new(|_| {});
+    let writer = Writer::start(&asked.runtime(), &asked.path().join("a"), "hello");
+    let refuse_once =
+        || asked.remote.fail(Operation::OpenWrite, 0, RemoteError::Refused { reply: "553 No.".into() }, When::Before);
+    refuse_once();
+    let output = asked.ask(&["flush"]);
+    assert_eq!(output.status.code(), Some(75), "without one it is enough to try once");
+    refuse_once();
+    let output = asked.ask(&["flush", "--timeout=20s"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(asked.remote.content("/a").unwrap(), b"hello");
+    writer.finish();
+}
+
+#[test]
+fn flush_shows_how_it_gets_on_as_lines_or_on_a_terminal_as_a_bar() {
+    let asked = Asked::new(|_| {});
+    let writer = Writer::start(&asked.runtime(), &asked.path().join("a"), "hello");
+    asked.remote.hold(Operation::Finish);
+    let output = asked.ask(&["flush", "--timeout=3500ms"]);
+    assert_eq!(output.status.code(), Some(75));
+    assert_eq!(errors(&output).matches("ftpfs: 1 file, ").count(), 1, "{}", errors(&output));
+    assert!(errors(&output).contains(" not on the server yet"), "{}", errors(&output));
+    let line = "script -qec \"$FTPFS flush --timeout=1s .\" /dev/null || test $? = 75";
+    let shown = asked.shell(line);
+    assert!(shown.contains("%  0 of 1 file, ") && shown.contains("\x1b[K[-----"), "{shown}");
+    let after_the_bar = shown.rsplit("\x1b[K").next().unwrap();
+    assert!(after_the_bar.contains("1 file: not stored in time"), "{shown}");
+    asked.remote.let_go(Operation::Finish);
+    writer.finish();
+}
+
+#[test]
 fn status_is_answered_and_flush_gives_up_in_time_while_the_server_hangs() {
     let asked = Asked::new(|remote| remote.put_directory("/d"));
     let writer = Writer::start(&asked.runtime(), &asked.path().join("a"), "hello");
