@@ -23,6 +23,10 @@ use std::time::Duration;
 /// The paths that steps choose from.
 const PATHS: [&str; 9] = ["/a", "/b", "/d", "/e", "/d/a", "/d/b", "/d/e", "/e/a", "/d/e/a"];
 
+/// So long that most writes change little of it.
+const LONG_CONTENT: &str = "content of b, which is longer than the others, so that a word of it is little enough to be written in place \
+    and not with all that stands before it and behind it, whatever the steps before have done to its beginning or to its end";
+
 /// One step; numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Step {
@@ -46,10 +50,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (path(), any::<bool>()).prop_map(|(path, exclusive)| Step::Create { path, exclusive }),
         3 => (path(), any::<bool>(), any::<bool>())
             .prop_map(|(path, truncate, append)| Step::Open { path, truncate, append }),
-        6 => (handle(), 0..40u64, any::<u8>(), 1..30usize)
+        6 => (handle(), 0..240u64, any::<u8>(), 1..30usize)
             .prop_map(|(handle, offset, byte, len)| Step::Write { handle, offset, byte, len }),
-        2 => (handle(), 0..50u64).prop_map(|(handle, size)| Step::Truncate { handle, size }),
-        1 => (path(), 0..50u64).prop_map(|(path, size)| Step::TruncatePath { path, size }),
+        2 => (handle(), 0..250u64).prop_map(|(handle, size)| Step::Truncate { handle, size }),
+        1 => (path(), 0..250u64).prop_map(|(path, size)| Step::TruncatePath { path, size }),
         2 => handle().prop_map(|handle| Step::Flush { handle }),
         3 => handle().prop_map(|handle| Step::Close { handle }),
         3 => path().prop_map(|path| Step::MakeDirectory { path }),
@@ -104,20 +108,22 @@ struct World {
 }
 
 impl World {
-    fn new(precision: Precision, cut_listings: bool, streams: bool) -> Self {
+    fn new(precision: Precision, cut_listings: bool, streams: bool, in_place: Option<bool>) -> Self {
         let remote = MemoryRemote::new();
         remote.behave(|behaviour| {
             behaviour.listing_precision = precision;
             behaviour.listing_entries_max = cut_listings.then_some(1);
+            behaviour.restart_keeps_tail = in_place.unwrap_or(true);
         });
         remote.put("/a", "content of a");
         remote.put_directory("/d");
-        remote.put("/d/b", "content of b, which is longer");
+        remote.put("/d/b", LONG_CONTENT);
         // Times of zero: every step asks the server again. The other extreme is the default.
         let options = FilesystemOptions {
             attr_timeout: if cut_listings { Duration::ZERO } else { Duration::from_secs(1) },
             // Two writes make a stream, or none ever does.
             stream_start_bytes: if streams { 20 } else { 1 << 20 },
+            in_place_bytes_min: if in_place.is_some() { 20 } else { 1 << 20 },
             ..FilesystemOptions::default()
         };
         let filesystem = Filesystem::new(Arc::new(remote.clone()), RemotePath::root(), options).unwrap();
@@ -125,7 +131,7 @@ impl World {
         let tree = BTreeMap::from([
             ("/a".to_owned(), file("content of a")),
             ("/d".to_owned(), Node::Directory),
-            ("/d/b".to_owned(), file("content of b, which is longer")),
+            ("/d/b".to_owned(), file(LONG_CONTENT)),
         ]);
         Self { remote, filesystem, tree, handles: Vec::new(), complete_listings: !cut_listings }
     }
@@ -433,8 +439,10 @@ proptest! {
         precision in prop::sample::select(vec![Precision::Second, Precision::Minute]),
         cut_listings in any::<bool>(),
         streams in any::<bool>(),
+        // In place where little is changed, on a server that keeps what lies behind or on one that cuts it off; or never.
+        in_place in any::<Option<bool>>(),
     ) {
-        let mut world = World::new(precision, cut_listings, streams);
+        let mut world = World::new(precision, cut_listings, streams, in_place);
         world.compare();
         for (step, fault) in steps {
             if let Some((operation, skipped, full)) = fault {

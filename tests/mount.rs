@@ -61,6 +61,7 @@ macro_rules! all_facts_and {
                 }
                 writing {
                     middle_of_a_file_is_overwritten_in_place
+                    small_change_of_a_large_file_moves_little
                     appended_lines_follow_what_was_there
                     file_is_truncated_and_extended
                     move_replaces_a_file_and_crosses_directories

@@ -191,6 +191,9 @@ pub(super) struct WriteArguments {
     /// How much written files may take on the local disk; what is sent makes room (default: half of what is free)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) staging_size: Option<u64>,
+    /// From which size on files are changed in place, where little of them is changed and the server can
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    pub(super) in_place_min: u64,
     /// How long an ending mount waits for open files and uploads
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(super) shutdown_timeout: Duration,

@@ -148,6 +148,7 @@ fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, C
         dir_timeout: arguments.caches.dir_timeout,
         attr_timeout: arguments.caches.attr_timeout,
         operation_timeout: arguments.connection.timeout,
+        in_place_bytes_min: arguments.writing.in_place_min,
         cache_bytes_max: usize::try_from(arguments.caches.cache_size).unwrap_or(usize::MAX),
         streams_max: all_but(CONNECTIONS_NOT_FOR_READING),
         close,

@@ -13,7 +13,7 @@ use super::message::{FILES_MAX, Unsaved};
 use crate::filesystem::{DirtyFile, Durability, Filesystem, JournalUsage, Usage};
 use crate::fuse::{Mount, Unanswered};
 use crate::journal::set_aside_directory;
-use crate::remote::Connections;
+use crate::remote::{Connections, TrafficCount};
 
 /// A mount, as it can be asked about.
 pub struct Subject {
@@ -82,7 +82,7 @@ pub struct Status {
 /// See [`Connections`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)] // They are those of `Connections`.
+#[allow(missing_docs)] // They are those of `Connections`, and of what has gone over them.
 pub struct ConnectionStatus {
     pub shared: bool,
     pub shared_users: usize,
@@ -95,6 +95,9 @@ pub struct ConnectionStatus {
     pub ceiling: usize,
     pub ceiling_max: usize,
     pub login_failure: Option<String>,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub transfers: u64,
 }
 
 /// Operations of programs that wait for the server.
@@ -280,6 +283,7 @@ impl From<Connections> for ConnectionStatus {
             ceiling,
             ceiling_max,
             login_failure,
+            traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers },
         } = connections;
         Self {
             shared,
@@ -293,6 +297,9 @@ impl From<Connections> for ConnectionStatus {
             ceiling,
             ceiling_max,
             login_failure,
+            sent_bytes,
+            received_bytes,
+            transfers,
         }
     }
 }

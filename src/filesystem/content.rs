@@ -56,6 +56,8 @@ pub(super) struct ContentState {
     pub(super) stream: Stream,
     /// The server is proved to have so many bytes and no more, and none of them has been changed here.
     pub(super) uploaded: Option<u64>,
+    /// It was begun to be written in place, and not proved: the server's file is partly this content and partly the one before.
+    pub(super) torn: bool,
     /// An upload, a rename or a removal is under way; whoever changes the file waits for its end.
     busy: bool,
     /// When that last got on.
@@ -79,6 +81,7 @@ impl Content {
             dirty: version.is_none(),
             dirty_since: Instant::now(),
             upload_error: None,
+            uploaded: version.as_ref().map(|version| version.size),
             version,
             staging: None,
             writers: 0,
@@ -87,7 +90,7 @@ impl Content {
             detached: None,
             attempted: false,
             stream: Stream::Idle,
-            uploaded: None,
+            torn: false,
             busy: false,
             progress: Instant::now(),
         };

@@ -217,6 +217,7 @@ impl Filesystem {
             if content.writers > 0 {
                 // A writer must reach the name it opened. Where nothing is staged yet, it goes on from the new version.
                 if content.staging.is_none() {
+                    content.uploaded = Some(version.size);
                     content.version = Some(version);
                     content.entry = entry.clone();
                 }

@@ -58,6 +58,8 @@ pub struct FilesystemOptions {
     pub staging_bytes_max: u64,
     /// Bytes written in order after which a file is sent while it is written.
     pub stream_start_bytes: u64,
+    /// A file of at least so many bytes is written in place where little of it was changed and the server is able to.
+    pub in_place_bytes_min: u64,
     /// What close() waits for; [`Durability::Journal`] needs a journal.
     pub close: Durability,
     /// What fsync() waits for; no less than close() does.
@@ -94,6 +96,7 @@ impl Default for FilesystemOptions {
             staging_dir: std::env::temp_dir(),
             staging_bytes_max: u64::MAX,
             stream_start_bytes: 1 << 20,
+            in_place_bytes_min: 64 << 20,
             close: Durability::Server,
             fsync: Durability::Server,
             on_conflict: OnConflict::KeepBoth,

@@ -57,6 +57,11 @@ impl RangeSet {
         self.remove(offset..u64::MAX)
     }
 
+    /// Its ranges in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
+        self.ranges.iter().map(|(start, end)| *start..*end)
+    }
+
     /// The first part of `range` that is not in the set.
     pub(super) fn first_gap(&self, range: Range<u64>) -> Option<Range<u64>> {
         let mut start = range.start;

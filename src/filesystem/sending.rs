@@ -20,6 +20,8 @@ pub(super) struct Sending {
     mode: WriteMode,
     line: Line,
     offset: u64,
+    /// Where it ends, if that is not the file's end.
+    end: Option<u64>,
     patience: Patience,
     _permit: StreamPermit,
 }
@@ -48,9 +50,21 @@ impl Sending {
         permit: StreamPermit,
     ) -> Self {
         let patience = Patience { time: patience, reached: 0, failing_since: None, pause: Duration::ZERO };
-        let mut sending = Self { remote, path, mode, line: Line::Closed, offset: 0, patience, _permit: permit };
+        let mut sending =
+            Self { remote, path, mode, line: Line::Closed, offset: 0, end: None, patience, _permit: permit };
         sending.offset = sending.start();
         sending
+    }
+
+    /// The same, ending at byte `end` of the file.
+    pub(super) fn until(mut self, end: u64) -> Self {
+        self.end = Some(end);
+        self
+    }
+
+    /// How much is still to be sent of a file of `size` bytes.
+    pub(super) fn left_of(&self, size: u64) -> u64 {
+        self.end.unwrap_or(size).min(size).saturating_sub(self.offset)
     }
 
     /// Where it goes.
@@ -76,6 +90,11 @@ impl Sending {
     /// The byte of the file that is to be sent next.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Whether any byte of it was ever handed to the server.
+    pub(super) fn has_sent(&self) -> bool {
+        self.patience.reached > 0
     }
 
     /// Whether bytes can be sent.
@@ -147,11 +166,15 @@ impl Sending {
         Ok(())
     }
 
-    /// Ends it, and returns once the server has proved to have `size` bytes.
+    /// Ends it, and returns once the server has proved to have all of it.
     ///
     /// # Errors
     /// The server's.
-    pub(super) fn finish(&mut self, size: u64) -> RemoteResult<Stored> {
+    pub(super) fn finish(&mut self) -> RemoteResult<Stored> {
+        let size = match self.mode {
+            WriteMode::Patch { size, .. } => size,
+            _ => self.offset,
+        };
         let stored = self.on_line(|stream| stream.finish())?;
         self.line = Line::Closed;
         if stored.size != size {

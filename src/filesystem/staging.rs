@@ -8,6 +8,7 @@
 //! server's to give back.
 
 use super::allowance::Allowance;
+use super::changes::Changes;
 use super::ranges::RangeSet;
 use super::{FilesystemError, FilesystemResult};
 use std::fs::File;
@@ -33,6 +34,7 @@ pub(super) struct Staging {
     present: RangeSet,
     /// What was sent and punched out.
     punched: Range<u64>,
+    changes: Changes,
     allowance: Arc<Allowance>,
 }
 
@@ -46,7 +48,7 @@ impl Staging {
         let file = tempfile::tempfile_in(directory)?;
         file.set_len(base_len)?;
         let (present, allowance) = (RangeSet::default(), Arc::clone(allowance));
-        Ok(Self { file, size: base_len, base_len, present, punched: 0..0, allowance })
+        Ok(Self { file, size: base_len, base_len, present, punched: 0..0, changes: Changes::default(), allowance })
     }
 
     /// Whether nothing of it lies below what was written here.
@@ -116,6 +118,7 @@ impl Staging {
 
     /// The server is proved to have all of it: what was punched out can be fetched from there.
     pub(super) fn uploaded(&mut self) {
+        self.changes.uploaded();
         if self.has_holes() {
             // Zeros that were never written are not on the disk, and so cost nothing; they are here all the same.
             for range in [self.base_len..self.punched.start, self.punched.end..self.size] {
@@ -126,6 +129,11 @@ impl Staging {
             self.punched = 0..0;
             self.base_len = self.size;
         }
+    }
+
+    /// What was changed here since the server had it.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// How many bytes the file has.
@@ -175,6 +183,7 @@ impl Staging {
         }
         self.file.write_all_at(bytes, offset).inspect_err(|_| self.allowance.give_back(new))?;
         self.present.insert(offset..end);
+        self.changes.wrote(offset..end, self.size);
         self.size = self.size.max(end);
         Ok(true)
     }
@@ -194,6 +203,7 @@ impl Staging {
             self.punched = 0..0;
         }
         self.punched.end = self.punched.end.min(size);
+        self.changes.resized(self.size, size);
         self.size = size;
         Ok(())
     }

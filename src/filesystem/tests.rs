@@ -5,6 +5,7 @@ mod consistency;
 mod directories;
 mod faults;
 mod files;
+mod in_place;
 mod names;
 mod streams;
 mod uploads;

@@ -10,6 +10,7 @@ use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, Name, RemotePath};
 use crate::remote::{RemoteError, RemoteResult, Stored, WriteMode};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that are fetched at once to complete a staging file.
@@ -60,7 +61,7 @@ impl Filesystem {
         (content.uploaded == Some(size)).then_some(Stored { size, modified: None })
     }
 
-    /// Stores the content: what a stream has begun is ended, else only what is new is appended where that is much less, else
+    /// Stores the content: what a stream has begun is ended, else only what was changed is sent where that is much less, else
     /// it is stored as a whole.
     fn store(
         &self,
@@ -70,12 +71,6 @@ impl Filesystem {
         begun: Option<Sending>,
         path: &RemotePath,
     ) -> FilesystemResult<(Stored, WriteMode)> {
-        let tail = claim.content.lock().uploaded.filter(|uploaded| *uploaded >= self.options.stream_start_bytes);
-        let begun = match (begun, tail) {
-            (Some(sending), _) => Some(sending),
-            (None, Some(size)) => Some(self.sending(path, WriteMode::Append { size })),
-            (None, None) => None,
-        };
         if let Some(mut sending) = begun {
             let is_append = matches!(sending.mode(), WriteMode::Append { .. });
             match self.send_rest(claim, &mut sending) {
@@ -86,6 +81,9 @@ impl Filesystem {
             if claim.content.lock().has_holes() {
                 return Err(FilesystemError::Stale);
             }
+        }
+        if let Some(stored) = self.store_in_place(access, ino, claim, path)? {
+            return Ok(stored);
         }
         self.complete(access, ino, claim, path)?;
         let mode = {
@@ -98,13 +96,13 @@ impl Filesystem {
         Ok((self.send_rest(claim, &mut sending)?, mode))
     }
 
-    fn sending(&self, path: &RemotePath, mode: WriteMode) -> Sending {
+    pub(super) fn sending(&self, path: &RemotePath, mode: WriteMode) -> Sending {
         let permit = self.staging.allowance.upload();
         Sending::new(self.server.for_thread(), path.clone(), mode, self.options.operation_timeout, permit)
     }
 
     /// Sends what is left of a claimed file, as often as it is interrupted, until the server has proved it.
-    fn send_rest(&self, claim: &Claim, sending: &mut Sending) -> FilesystemResult<Stored> {
+    pub(super) fn send_rest(&self, claim: &Claim, sending: &mut Sending) -> FilesystemResult<Stored> {
         loop {
             match try_to_send(claim, sending)? {
                 Ok(stored) => return Ok(stored),
@@ -133,6 +131,7 @@ impl Filesystem {
             // A failure below must not store it again.
             content.version = Some(FileVersion { size: stored.size, modified: stored.modified, unique: None });
             content.uploaded = Some(stored.size);
+            content.torn = false;
             if let Some(staging) = &mut content.staging {
                 staging.uploaded();
             }
@@ -205,11 +204,24 @@ impl Filesystem {
         claim: &Claim,
         path: &RemotePath,
     ) -> FilesystemResult<()> {
+        self.complete_within(access, ino, claim, path, 0..u64::MAX)
+    }
+
+    /// The same for a part of it.
+    pub(super) fn complete_within(
+        &self,
+        access: Access,
+        ino: InodeNumber,
+        claim: &Claim,
+        path: &RemotePath,
+        range: Range<u64>,
+    ) -> FilesystemResult<()> {
         loop {
             let (gap, version) = {
                 let content = claim.content.lock();
                 let Some(staging) = &content.staging else { return Ok(()) };
-                let Some(gap) = staging.first_missing(0..staging.size()) else { return Ok(()) };
+                let end = range.end.min(staging.size());
+                let Some(gap) = staging.first_missing(range.start.min(end)..end) else { return Ok(()) };
                 (gap, content.version.clone().ok_or(FilesystemError::Stale)?)
             };
             let len = u32::try_from((gap.end - gap.start).min(FILL_LEN)).unwrap_or(u32::MAX);
@@ -280,15 +292,14 @@ fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteR
         let piece = {
             let content = claim.content.lock();
             let staging = content.staging.as_ref().ok_or(FilesystemError::Stale)?;
-            if sending.offset() >= staging.size() {
-                break;
+            match usize::try_from(sending.left_of(staging.size())).unwrap_or(usize::MAX) {
+                0 => break,
+                left => staging.read(sending.offset(), left.min(PIECE_LEN))?,
             }
-            staging.read(sending.offset(), PIECE_LEN)?
         };
         if let Err(error) = sending.send(&piece) {
             return Ok(Err(error));
         }
     }
-    let size = sending.offset();
-    Ok(sending.finish(size))
+    Ok(sending.finish())
 }

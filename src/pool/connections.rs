@@ -1,5 +1,7 @@
 //! What a pool tells of itself: how many connections there are, and who has them.
 
+use super::traffic::TrafficCount;
+
 /// The connections to one server, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connections {
@@ -25,4 +27,6 @@ pub struct Connections {
     pub ceiling_max: usize,
     /// Why the last login failed; `None` where it did not.
     pub login_failure: Option<String>,
+    /// What has gone over them all.
+    pub traffic: TrafficCount,
 }

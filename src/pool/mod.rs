@@ -18,6 +18,7 @@ pub mod pool;
 pub mod profile;
 pub mod retry;
 pub mod session;
+pub mod traffic;
 pub mod transfer;
 
 pub use connections::Connections;
@@ -27,4 +28,5 @@ pub use pool::{Lease, Pool, Purpose, SharedSession};
 pub use profile::{ServerKind, ServerProfile, Verdict, VerdictCell};
 pub use retry::Repeat;
 pub use session::Session;
+pub use traffic::{Traffic, TrafficCount};
 pub use transfer::{ActiveTransfer, Direction};

@@ -238,6 +238,7 @@ impl Pool {
             ceiling: state.ceiling.get(),
             ceiling_max: self.inner.options.connections_max,
             login_failure: refused.or(state.backoff.failure.as_ref()).map(ToString::to_string),
+            traffic: self.inner.profile.traffic.count(),
         }
     }
 

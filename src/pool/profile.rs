@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
 
+use super::traffic::Traffic;
 use crate::protocol::{Features, RemotePath, Reply};
 
 /// Whether the server can do a thing, as far as it has shown.
@@ -87,6 +88,8 @@ pub struct ServerProfile {
     banner: OnceLock<(String, ServerKind)>,
     features: RwLock<Option<Arc<Features>>>,
     login_directory: RwLock<Option<RemotePath>>,
+    /// What has gone over its connections: every session has the profile at hand.
+    pub traffic: Traffic,
     /// Several commands in flight keep their order.
     pub pipelining: VerdictCell,
     /// EPSV, and a data connection to its port.

@@ -83,6 +83,7 @@ impl ActiveTransfer {
             commands.push(Command::Rest(0));
         }
         let opening = opening::open(&session, directory.last(), &command, deadline)?;
+        session.profile().traffic.count_transfer();
         let mut starting = Starting { session, opening: Some(opening), deadline };
         let verb = command.verb();
         let ticket = match direction {
@@ -114,6 +115,7 @@ impl ActiveTransfer {
             }
             Ok(len) => {
                 self.has_moved();
+                self.session.profile().traffic.count_received(len);
                 Ok(len)
             }
             Err(error) => Err(self.broken(&error)),
@@ -131,6 +133,7 @@ impl ActiveTransfer {
         };
         let result = data.write_all(bytes, patience);
         self.has_moved();
+        self.session.profile().traffic.count_sent(bytes.len());
         result.map_err(|error| self.broken(&error))
     }
 

@@ -28,7 +28,7 @@ mod store;
 mod symlink;
 mod times;
 
-pub use crate::pool::Connections;
+pub use crate::pool::{Connections, TrafficCount};
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;

@@ -42,6 +42,65 @@ pub(crate) fn middle_of_a_file_is_overwritten_in_place(kind: ServerKind) {
     assert!(fs::read(&stored).unwrap() == expected, "the server's file differs after close");
 }
 
+/// A file of 4 GiB, nearly all of it a hole.
+const LARGE_LEN: u64 = 4 << 30;
+
+pub(crate) fn small_change_of_a_large_file_moves_little(kind: ServerKind) {
+    let settings = ServerSettings { restarted_uploads: true, ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    let stored = server.folder().join("large");
+    let mut made = File::create(&stored).unwrap();
+    made.write_all(b"the first bytes").unwrap();
+    made.set_len(LARGE_LEN).unwrap();
+    drop(made);
+    server.give("large");
+    // These two cut off what lies behind what is sent.
+    let keeps_tail = !matches!(kind, ServerKind::PureFtpd | ServerKind::Embedded);
+    let mount = Mount::start(&server, &[]);
+    let mut expected = Vec::new();
+    {
+        let mut file = File::options().read(true).write(true).open(mount.path().join("large")).unwrap();
+        let mut change = |offset: u64, byte: u8| {
+            let bytes = [byte; 4096];
+            file.seek(SeekFrom::Start(offset)).unwrap();
+            file.write_all(&bytes).unwrap();
+            file.sync_all().unwrap();
+            expected.push((offset, bytes));
+        };
+        if keeps_tail {
+            change(LARGE_LEN / 2 + 1234, b'm');
+            change(LARGE_LEN - 100, b'e');
+        } else {
+            change(LARGE_LEN - 4096, b'e');
+        }
+    }
+    let mut file = File::options().append(true).open(mount.path().join("large")).unwrap();
+    let appended_at = expected.last().map_or(0, |(offset, bytes)| offset + bytes.len() as u64);
+    file.write_all(b"a line\n").unwrap();
+    drop(file);
+    let moved = mount.bytes_moved();
+    assert!(moved < 1 << 20, "{moved} bytes");
+    mount.unmount();
+    let mut file = File::open(&stored).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), appended_at + 7);
+    let mut read_at = |offset: u64, len: usize| {
+        let mut bytes = vec![0; len];
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!(read_at(0, 16), b"the first bytes\0");
+    assert_eq!(read_at(appended_at, 7), b"a line\n");
+    for (offset, bytes) in expected {
+        assert_eq!(read_at(offset, 4096), bytes);
+        assert_eq!(read_at(offset - 4096, 4096), [0; 4096]);
+        if offset + 8192 < LARGE_LEN {
+            assert_eq!(read_at(offset + 4096, 4096), [0; 4096]);
+        }
+    }
+    assert_eq!(shell(&server.folder(), "ls -A", &[]), "large\n");
+}
+
 pub(crate) fn appended_lines_follow_what_was_there(kind: ServerKind) {
     let Some((server, mount)) = mounted(kind) else { return };
     mount.shell("echo one > log; echo two >> log; for word in three four five; do echo $word >> log; done", &[]);

@@ -125,6 +125,26 @@ impl Mount {
         self.process.is_some()
     }
 
+    /// What the mount says of itself; nothing where there is none.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let output = Command::new("timeout")
+            .args(["--signal=KILL", "30", env!("CARGO_BIN_EXE_ftpfs"), "status", "--json"])
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// Bytes that went over data connections since the mount began.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        let status = self.status();
+        let count = |name: &str| status.pointer(&format!("/connections/{name}")).and_then(serde_json::Value::as_u64);
+        if !self.is_real() {
+            return 0;
+        }
+        count("sent_bytes").unwrap() + count("received_bytes").unwrap()
+    }
+
     /// Runs a script of bash in the root of the mount, with `arguments` as `$1`, `$2`..., and returns what it wrote.
     ///
     /// # Panics

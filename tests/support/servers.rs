@@ -90,6 +90,8 @@ pub(crate) struct ServerSettings {
     pub(crate) upload_kib_per_second: Option<u32>,
     /// After how many entries it cuts a listing short: Pure-FTPd only.
     pub(crate) listing_max: Option<u32>,
+    /// Whether it lets uploads begin within a file: ProFTPD only; of the others some always do.
+    pub(crate) restarted_uploads: bool,
     /// Whether it listens on ::1 instead of 127.0.0.1.
     pub(crate) ipv6: bool,
 }
@@ -318,6 +320,9 @@ impl Server {
         }
         if let Some(rate) = self.settings.upload_kib_per_second {
             lines += &format!("TransferRate STOR,APPE {rate}\n");
+        }
+        if self.settings.restarted_uploads {
+            lines += "AllowStoreRestart on\n";
         }
         let configuration = home.join("proftpd.conf");
         fs::write(&configuration, lines).unwrap();
