@@ -240,13 +240,14 @@ impl FtpWriteStream {
                 return Ok(Stored { size: expected, modified });
             }
             if Instant::now() >= settled {
-                let size = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
-                return Err(lost.map_or_else(
-                    || RemoteError::Failed {
-                        reason: format!("{expected} bytes should be in the file, and the server says {size}"),
-                    },
-                    RemoteError::from,
-                ));
+                let told = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
+                let reason = format!("{expected} bytes should be in the file, and the server says {told}");
+                return Err(match lost {
+                    Some(error) => error.into(),
+                    // A data connection that somebody on the way has ended in order is the end of the file to the server.
+                    None if size.is_some_and(|size| size < expected) => RemoteError::Interrupted { reason },
+                    None => RemoteError::Failed { reason },
+                });
             }
             thread::sleep(SETTLING_PAUSE);
         }
