@@ -92,7 +92,7 @@ impl Session {
         let is_known = self.profile.has_features();
         let mut commands = vec![Command::Type(TypeCode::Image), Command::Pwd];
         if is_known {
-            commands.extend(self.charset_commands());
+            commands.extend(self.wishes());
         } else {
             commands.push(Command::Feat);
         }
@@ -107,8 +107,7 @@ impl Session {
         }
         if let (false, Some(reply)) = (is_known, replies.next()) {
             self.profile.set_features(Features::parse(&reply));
-            // Refused or not: names are bytes to us, and this only asks the server not to convert them.
-            self.control.exchange_all(&self.charset_commands(), self.login_deadline())?;
+            self.control.exchange_all(&self.wishes(), self.login_deadline())?;
         }
         Ok(())
     }
@@ -161,9 +160,13 @@ impl Session {
         Err(PoolError::Broken { reason: String::from("the server has not ended the stopped transfer") })
     }
 
-    fn charset_commands(&self) -> Vec<Command> {
+    /// What may be refused: that names are not converted, which are bytes to us, and that more facts are told.
+    fn wishes(&self) -> Vec<Command> {
         let features = self.profile.features();
         let mut commands = Vec::new();
+        if let Some(facts) = features.missing_facts_option() {
+            commands.push(Command::Opts(facts.into()));
+        }
         if features.utf8() {
             if features.clnt() {
                 commands.push(Command::Clnt(CLIENT_NAME.into()));

@@ -72,6 +72,19 @@ impl Features {
         &self.mlst_facts
     }
 
+    /// The argument of an OPTS that makes MLST and MLSD tell all facts that we read, where the server has some that it does
+    /// not tell without being asked (pyftpdlib: the permission bits). `MLST type;size;modify;unix.mode;`. Source: RFC 3659 §7.9.
+    pub fn missing_facts_option(&self) -> Option<String> {
+        const READ: [&str; 5] = ["type", "size", "modify", "unique", "unix.mode"];
+        let is_read = |fact: &MlstFact| READ.contains(&fact.name.as_str());
+        if !self.mlst_facts.iter().any(|fact| is_read(fact) && !fact.is_enabled) {
+            return None;
+        }
+        // Those that are told already stay: what is not named here is not told any more.
+        let wanted = self.mlst_facts.iter().filter(|fact| is_read(fact) || fact.is_enabled);
+        Some(wanted.fold(String::from("MLST "), |option, fact| option + &fact.name + ";"))
+    }
+
     /// SIZE (RFC 3659 §4).
     pub fn size(&self) -> bool {
         self.has("SIZE")
@@ -181,6 +194,19 @@ mod tests {
         assert!(!features.mfmt() && !features.has_with("SITE", "CHMOD") && !features.rang_stream());
         let facts: Vec<_> = features.mlst_facts().iter().map(|fact| (fact.name.as_str(), fact.is_enabled)).collect();
         assert_eq!(facts, [("type", true), ("size", true), ("modify", false), ("unix.mode", true)]);
+    }
+
+    #[test]
+    fn facts_that_are_not_told_without_asking_are_asked_for() {
+        let option = |facts: &str| features(&format!("211-\r\n MLST {facts}\r\n211 End\r\n")).missing_facts_option();
+        assert_eq!(
+            option("type*;perm*;size*;modify*;unique*;unix.mode;unix.uid;unix.gid;").unwrap(),
+            "MLST type;perm;size;modify;unique;unix.mode;"
+        );
+        assert_eq!(option("Type*;Size;Modify*;").unwrap(), "MLST type;size;modify;");
+        assert_eq!(option("type*;size*;modify*;UNIX.mode*;create;media-type;"), None);
+        assert_eq!(option(""), None);
+        assert_eq!(features("500 What?\r\n").missing_facts_option(), None);
     }
 
     #[test]

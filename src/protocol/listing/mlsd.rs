@@ -152,8 +152,9 @@ impl<'line> Facts<'line> {
     }
 }
 
-/// The permission bits of `0755`, or of `100755`, where the kind of file stands before them.
+/// The permission bits of `0755`, of `0o755` (pyftpdlib), or of `100755`, where the kind of file stands before them.
 fn parse_octal(digits: &[u8]) -> Option<u32> {
+    let digits = digits.strip_prefix(b"0o").unwrap_or(digits);
     let mode = u32::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?, 8).ok()?;
     (mode <= 0o177_777).then_some(mode & 0o7777)
 }
@@ -190,6 +191,16 @@ mod tests {
         assert_eq!(entry.modified.map(|time| time.seconds), Some(1_704_164_645));
         assert_eq!((entry.owner.as_deref(), entry.group.as_deref()), (Some(&b"anna"[..]), Some(&b"users"[..])));
         assert_eq!(entry.unique.as_deref(), Some(&b"FE01U2A"[..]));
+    }
+
+    #[test]
+    fn permission_bits_are_read_in_each_way_they_are_written() {
+        for (written, expected) in
+            [("0755", Some(0o755)), ("0o755", Some(0o755)), ("100640", Some(0o640)), ("0o", None), ("0x1", None)]
+        {
+            let line = format!("type=file;UNIX.mode={written}; a");
+            assert_eq!(entry(line.as_bytes()).mode, expected, "{written}");
+        }
     }
 
     #[test]
