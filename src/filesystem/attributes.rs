@@ -26,7 +26,7 @@ pub struct Attributes {
     pub ctime: SystemTime,
     /// Permission bits, 0 to 0o7777.
     pub mode: u32,
-    /// Links: 1, for directories 2.
+    /// Links: 1, for directories 2, and 0 for what has no name any more.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,

@@ -63,7 +63,11 @@ impl Filesystem {
     /// [`FilesystemError::NotFound`] where it is proved gone; any other of [`FilesystemError`].
     pub fn attributes(&self, access: Access, ino: InodeNumber, handle: Option<HandleId>) -> FilesystemResult<Found> {
         let entry = self.shown_entry(access, ino, handle)?;
-        Ok(self.found(ino, &entry))
+        let mut found = self.found(ino, &entry);
+        if ino != InodeNumber::ROOT && self.place(ino).is_none() {
+            found.attributes.nlink = 0;
+        }
+        Ok(found)
     }
 
     /// The entry that stat shows for `ino`, from this side or from the server.
@@ -85,6 +89,9 @@ impl Filesystem {
         let (directory, name, content) = {
             let state = self.state.lock();
             let inode = state.inodes.get(ino).ok_or(FilesystemError::Stale)?;
+            if inode.place.is_none() && inode.kind == EntryKind::Directory && inode.handles > 0 {
+                return Ok(self.removed_directory());
+            }
             let content = inode.content.clone();
             match &inode.place {
                 Some((parent, name)) => (state.inodes.path(*parent), Some(name.clone()), content),
@@ -160,6 +167,12 @@ impl Filesystem {
         };
         *self.space.lock() = Some((now, information));
         Ok(information)
+    }
+
+    /// What is shown of a directory that has no name any more, to those who have it open.
+    fn removed_directory(&self) -> Entry {
+        let name = Name::new("removed").expect("`removed` keeps all rules of names");
+        Entry { modified: Some(self.now()), ..Entry::new(name, EntryKind::Directory) }
     }
 
     fn root_entry(&self) -> Entry {

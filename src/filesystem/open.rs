@@ -32,8 +32,10 @@ impl Filesystem {
             EntryKind::Symlink | EntryKind::Other => return Err(FilesystemError::InvalidArgument),
         }
         let content = self.openable(access, ino)?;
+        // Who empties a file has written it, also where it was opened for reading alone.
+        let flags = OpenFlags { write: flags.write || flags.truncate, ..flags };
         let opened = self.add_handle(ino, content, flags)?;
-        if flags.truncate && flags.write {
+        if flags.truncate {
             if let Err(error) = self.set_size_of(access, opened.handle, 0, true) {
                 if let Ok((_, content, _)) = self.file_handle(opened.handle) {
                     let mut content = content.lock();
@@ -181,7 +183,8 @@ impl Filesystem {
             state.inodes.look_up(ino);
             ino
         };
-        let opened = self.add_handle(ino, content, flags)?;
+        // Who makes a file has written it, also where it was opened for reading alone: the close of this handle stores it.
+        let opened = self.add_handle(ino, content, OpenFlags { write: true, ..flags })?;
         self.listings.pin(directory, entry.clone(), self.clock.instant());
         Ok((self.found(ino, &entry), opened))
     }

@@ -68,6 +68,29 @@ fn open_with_truncate_and_no_write_empties_the_file_at_close() {
 }
 
 #[test]
+fn file_made_or_emptied_by_an_open_for_reading_is_on_the_server_after_close() {
+    let mount = Mount::new(|remote| remote.put("/f", "old"));
+    mount.close(mount.open("f", OpenFlags { truncate: true, ..READ }));
+    assert_eq!(mount.remote.content("/f").unwrap(), b"");
+    let (_, made) = mount.filesystem.create(Access::Server, ROOT, b"lock", 0o644, READ).unwrap();
+    mount.close(made.handle);
+    assert_eq!(mount.remote.content("/lock"), Some(Vec::new()));
+    assert_eq!(mount.filesystem.dirty_count(), 0);
+}
+
+#[test]
+fn open_for_reading_that_empties_a_file_is_seen_by_who_writes_it() {
+    let mount = Mount::new(|_| {});
+    let writer = mount.create("f");
+    mount.write(writer, 0, "x");
+    let other = mount.open("f", OpenFlags { truncate: true, ..READ });
+    assert_eq!(mount.find("f").unwrap().size, 0);
+    mount.close(writer);
+    mount.close(other);
+    assert_eq!(mount.remote.content("/f").unwrap(), b"");
+}
+
+#[test]
 fn nothing_is_fetched_to_overwrite_a_whole_file() {
     let mount = Mount::new(|remote| remote.put("/f", "0123"));
     let handle = mount.open("f", WRITE);
@@ -156,6 +179,24 @@ fn replaced_open_file_goes_on_with_its_old_content() {
     mount.rename("new", "old").unwrap();
     assert_eq!(mount.read(handle), "old content");
     assert_eq!(mount.cat("old"), "new content");
+    mount.close(handle);
+}
+
+#[test]
+fn what_was_removed_while_it_is_open_has_no_link_left() {
+    let mount = Mount::new(|remote| {
+        remote.put("/f", "text");
+        remote.put_directory("/d");
+    });
+    let links = |ino, handle| mount.filesystem.attributes(Access::Server, ino, handle).unwrap().attributes.nlink;
+    let (file, directory) = (mount.ino("f"), mount.ino("d"));
+    let handle = mount.open("f", READ);
+    let listing = mount.filesystem.open_directory(Access::Server, directory).unwrap();
+    assert_eq!((links(file, Some(handle)), links(file, None), links(directory, None)), (1, 1, 2));
+    mount.unlink("f").unwrap();
+    mount.filesystem.remove_directory(Access::Server, ROOT, b"d").unwrap();
+    assert_eq!((links(file, Some(handle)), links(file, None), links(directory, None)), (0, 0, 0));
+    mount.filesystem.release_directory(listing);
     mount.close(handle);
 }
 
