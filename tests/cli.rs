@@ -89,14 +89,26 @@ fn refuse_login(line: &str) -> &'static str {
 }
 
 #[test]
+fn options_that_contradict_the_url_are_refused_with_code_2() {
+    let place = Place::new();
+    let mountpoint = place.mountpoint();
+    for (option, url, words) in [
+        ("--tls=off", "ftps://h", "ftps:// is encrypted, and --tls=off does not go with it"),
+        ("--insecure", "ftp://h", "--insecure is about encrypted connections"),
+    ] {
+        let output = place.ftpfs(&[option, url, &mountpoint]);
+        assert_eq!(code(&output), 2, "{}", errors(&output));
+        assert!(errors(&output).contains(words), "{}", errors(&output));
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_with_code_2() {
     let place = Place::new();
     let mountpoint = place.mountpoint();
     for (url, words) in [
         ("/srv/data", "does not begin with ftp://"),
         ("http://host/", "is not FTP"),
-        ("ftps://host/", "encrypted connection"),
-        ("ftpes://host/", "encrypted connection"),
         ("ftp://", "names no host"),
         ("ftp://host/a?b", "%3F"),
         ("ftp://host/a%0D%0ADELE%20b", "line break"),

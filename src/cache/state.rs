@@ -514,6 +514,7 @@ fn may_pass(error: &RemoteError) -> bool {
         | RemoteError::NotDirectory
         | RemoteError::Refused { .. }
         | RemoteError::LoginRefused { .. }
+        | RemoteError::Encryption(_)
         | RemoteError::NoSpace { .. }
         | RemoteError::NameNotAllowed { .. }
         | RemoteError::NameTooLong

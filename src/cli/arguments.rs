@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
+use crate::connection::tls::Fingerprint;
+
 /// No option sets a longer time: what is meant as "never" would be a hang.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -26,6 +28,7 @@ const ID_NONE: i64 = u32::MAX as i64;
     after_help = "Examples:\n  \
         ftpfs ftp://ftp.example.org/pub /mnt/pub           anonymous\n  \
         ftpfs ftp://anna@nas.local/backup ~/nas            password from ~/.netrc, or asked for\n  \
+        ftpfs ftpes://anna@nas.local/backup ~/nas          encrypted; ftps:// for port 990\n  \
         ftpfs -f -v --ro ftp://anna@nas.local//srv ~/nas   in the foreground; //srv is an absolute path\n  \
         ftpfs umount ~/nas\n\n\
         DIRECTORY is relative to the directory that the login leads to; with a second slash it is absolute. In a URL a space is \
@@ -37,14 +40,17 @@ const ID_NONE: i64 = u32::MAX as i64;
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
         FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
         Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
-        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 11 state directory unusable; \
-        12 ended (or flushed) with files that are in the journal only; 75 ended (or flushed) with files not stored.",
+        5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 10 not encrypted or not trusted; \
+        11 state directory unusable; 12 ended (or flushed) with files that are in the journal only; 75 ended (or flushed) with files not stored.",
     max_term_width = 110
 )]
 pub(super) struct MountArguments {
     /// What to mount.
     // As an argument, for in a docstring brackets are links.
-    #[arg(value_name = "URL", help = "What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]")]
+    #[arg(
+        value_name = "URL",
+        help = "What to mount: ftp://[USER@]HOST[:PORT][/DIRECTORY]; ftpes:// encrypted, ftps:// on port 990"
+    )]
     pub(super) url: String,
     /// Where to mount it: an empty directory
     #[arg(value_name = "MOUNTPOINT")]
@@ -57,6 +63,8 @@ pub(super) struct MountArguments {
     pub(super) foreground: bool,
     #[command(flatten)]
     pub(super) login: LoginArguments,
+    #[command(flatten)]
+    pub(super) encryption: EncryptionArguments,
     #[command(flatten)]
     pub(super) connection: ConnectionArguments,
     #[command(flatten)]
@@ -82,6 +90,33 @@ pub(super) struct LoginArguments {
     /// Read the password from the first line of the standard input
     #[arg(long, conflicts_with = "password_file")]
     pub(super) password_stdin: bool,
+}
+
+/// Whether connections are encrypted, and whom to trust.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Encryption")]
+pub(super) struct EncryptionArguments {
+    /// With ftp://: encrypt or fail, encrypt where the server does, or do not (ftps:// and ftpes:// always encrypt)
+    #[arg(long, value_name = "HOW")]
+    pub(super) tls: Option<TlsArgument>,
+    /// Trust the authorities in FILE (PEM) instead of those of the system, and certificates that are in it themselves
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cert_fingerprint", "known_certs", "insecure"])]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Trust the certificate with this SHA-256 and no other, whatever else it says; may be given several times
+    #[arg(long, value_name = "SHA256", conflicts_with_all = ["known_certs", "insecure"])]
+    pub(super) cert_fingerprint: Vec<Fingerprint>,
+    /// Trust the certificate that the server has the first time, remember it in FILE, and trust no other from then on
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(super) known_certs: Option<PathBuf>,
+    /// Show the server this certificate of ours (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_cert: Option<PathBuf>,
+    /// The key to it (PEM), where it is not in the same file
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(super) client_key: Option<PathBuf>,
+    /// Trust whoever answers: who sits between can read and change everything, the password too
+    #[arg(long)]
+    pub(super) insecure: bool,
 }
 
 /// How the server is talked to.
@@ -227,6 +262,18 @@ pub(super) struct LogArguments {
     /// Log every command and reply; passwords are left out
     #[arg(long, visible_alias = "debug")]
     pub(super) trace_protocol: bool,
+}
+
+/// Whether to encrypt where the URL does not say.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TlsArgument {
+    // Or no mount.
+    Require,
+    // Clear text where the server refuses.
+    Prefer,
+    // Clear text, without a warning.
+    Off,
 }
 
 /// How to ask for a passive data port.

@@ -8,10 +8,11 @@ use super::arguments::{
     MountArguments, PassiveAddressArgument, PassiveArgument, WriteArguments,
 };
 use super::credentials::Credentials;
+use super::encryption::{EncryptionError, Wanted};
 use super::logging::Verbosity;
 use super::state::{DiskError, DiskOptions, refuse_below};
 use super::url::{ServerUrl, UrlError};
-use crate::connection::Deadlines;
+use crate::connection::{Deadlines, TlsError};
 use crate::filesystem::{Durability, FilesystemOptions, OnConflict};
 use crate::fuse::MountOptions;
 use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
@@ -27,6 +28,9 @@ pub(super) enum ConfigError {
     /// The URL.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// Whether and how it is encrypted.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// A directory on the local disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -58,6 +62,7 @@ pub(super) struct Config {
     /// Where to, if to a file.
     pub(super) log_file: Option<PathBuf>,
     connection: ConnectionArguments,
+    encryption: Wanted,
 }
 
 impl Config {
@@ -67,6 +72,7 @@ impl Config {
     /// [`ConfigError`].
     pub(super) fn new(arguments: &MountArguments) -> Result<Self, ConfigError> {
         let url = ServerUrl::parse(&arguments.url)?;
+        let encryption = Wanted::new(url.scheme, &arguments.encryption)?;
         if let Some(path) = &arguments.logging.log_file {
             refuse_below(path, &arguments.mountpoint)?;
         }
@@ -88,11 +94,20 @@ impl Config {
             verbosity,
             log_file: arguments.logging.log_file.clone(),
             connection: arguments.connection.clone(),
+            encryption,
         })
     }
 
+    /// Whether the server's certificate is not checked at all.
+    pub(super) fn trusts_anything(&self) -> bool {
+        self.encryption.trusts_anything()
+    }
+
     /// Which server, as whom, and how.
-    pub(super) fn server_options(&self, credentials: Credentials) -> ServerOptions {
+    ///
+    /// # Errors
+    /// A file with certificates or a key cannot be used.
+    pub(super) fn server_options(&self, credentials: Credentials) -> Result<ServerOptions, TlsError> {
         let mut options = ServerOptions::new(self.url.host.clone());
         options.port = self.url.port;
         options.user = credentials.user.into();
@@ -108,7 +123,8 @@ impl Config {
         options.idle_close = self.connection.idle_timeout;
         options.pipelining = !self.connection.no_pipelining;
         options.data_mode = data_mode(&self.connection);
-        options
+        options.encryption = self.encryption.prepare(&self.url)?;
+        Ok(options)
     }
 }
 
@@ -205,7 +221,7 @@ mod tests {
         let options = config(&["--connections=1", "--timeout=5", "--active", "--active-ports=5000-5001"]).unwrap();
         assert_eq!(options.filesystem.streams_max, 1);
         assert_eq!(options.mount.source, "ftp://u@host:2121/d");
-        let options = options.server_options(credentials);
+        let options = options.server_options(credentials).unwrap();
         assert_eq!((options.host.as_str(), options.port, options.connections_max), ("host", 2121, 1));
         assert_eq!(options.operation_timeout, Duration::from_secs(5));
         assert_eq!(options.data_mode, DataMode::Active { address: None, ports: Some(5000..=5001) });

@@ -25,6 +25,8 @@ pub enum Exit {
     Credentials,
     /// 9: the server answers what no FTP server should.
     Protocol,
+    /// 10: the connection cannot be encrypted as asked for, or the server's certificate is not trusted.
+    Encryption,
     /// 11: the state directory cannot be used, or another mount has it.
     StateDirectory,
     /// 12: some files are not on the server, and all of these are in the journal: the next mount delivers them.
@@ -47,6 +49,7 @@ impl Exit {
             Self::Mount => 7,
             Self::Credentials => 8,
             Self::Protocol => 9,
+            Self::Encryption => 10,
             Self::StateDirectory => 11,
             Self::Kept => 12,
             // EX_TEMPFAIL of sysexits.h.
@@ -78,6 +81,7 @@ mod tests {
             (Exit::Mount, 7),
             (Exit::Credentials, 8),
             (Exit::Protocol, 9),
+            (Exit::Encryption, 10),
             (Exit::StateDirectory, 11),
             (Exit::Kept, 12),
             (Exit::Unsaved, 75),

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::exit_code::Exit;
-use super::url::ServerUrl;
+use super::url::{Scheme, ServerUrl};
+use crate::connection::TlsError;
+use crate::connection::tls::{CertificateFault, CertificateProblem};
 use crate::filesystem::FilesystemError;
 use crate::fuse::MountError;
 use crate::protocol::RemotePath;
@@ -47,11 +49,17 @@ impl Failed {
                     "{place} does not answer in time ({during}); --connect-timeout and --reply-timeout allow it more"
                 ),
             ),
+            RemoteError::Encryption(error) => Self::encryption(url, error),
             RemoteError::Protocol { reason } => {
                 Self::new(Exit::Protocol, format!("what answers at {place} is not an FTP server: {reason}"))
             }
             error => Self::new(Exit::Failure, format!("cannot use {place}: {error}")),
         }
+    }
+
+    /// It cannot be encrypted as asked for, or the server is not trusted.
+    pub(super) fn encryption(url: &ServerUrl, error: &TlsError) -> Self {
+        Self::new(Exit::Encryption, format!("{error}\n{}", help_with_encryption(url, error)))
     }
 
     /// Logged in, but the directory cannot be listed.
@@ -109,6 +117,58 @@ impl fmt::Display for Failed {
             write!(f, "{start}{line}")?;
         }
         Ok(())
+    }
+}
+
+/// What helps against it.
+fn help_with_encryption(url: &ServerUrl, error: &TlsError) -> String {
+    match error {
+        TlsError::NotOffered { .. } => "Nothing was sent in clear text, and no password. Where the server speaks TLS from the first byte \
+             only, ftps:// is the URL for it; without encryption, ftp:// mounts it."
+            .into(),
+        TlsError::Demanded { .. } => "Write ftpes:// instead of ftp:// in the URL, or --tls=require.".into(),
+        TlsError::DataInClear { .. } => "The password was encrypted, the files would not be; so nothing was mounted.".into(),
+        TlsError::Injected => "No password was sent. Somebody on the way to the server tampers with the connection.".into(),
+        TlsError::NotTls(_) if url.scheme == Scheme::Ftps => {
+            "With ftps:// TLS begins with the first byte, on port 990 mostly; ftpes:// is for servers that begin in clear text.".into()
+        }
+        TlsError::NotTls(_) => "The server agreed to TLS and then did not speak it; no password was sent.".into(),
+        TlsError::Outdated { .. } => "This program speaks TLS 1.2 and 1.3, and no key exchange by RSA alone. A newer version of the server, \
+             or of the device that it runs on, is what helps."
+            .into(),
+        TlsError::ClientCertificate { .. } => "--client-cert and --client-key show it one.".into(),
+        TlsError::File { .. } => "No connection was made.".into(),
+        TlsError::NoAuthorities { .. } => "Install the package ca-certificates, or name a file with --ca-file.".into(),
+        TlsError::Failed { .. } => "No password was sent.".into(),
+        TlsError::Certificate(fault) => help_with_certificate(fault),
+    }
+}
+
+fn help_with_certificate(fault: &CertificateFault) -> String {
+    let pin = format!("--cert-fingerprint={}", fault.fingerprint);
+    match &fault.problem {
+        CertificateProblem::Expired(_) | CertificateProblem::NotYetValid(_) => {
+            format!(
+                "Is the clock of this machine right? Otherwise the server needs a new one; to trust this one all the same: {pin}"
+            )
+        }
+        CertificateProblem::WrongName(_) => {
+            format!("Use a name in the URL that it is for. If you are sure that this is the server: {pin}")
+        }
+        CertificateProblem::SelfSigned | CertificateProblem::UnknownIssuer => format!(
+            "Compare the fingerprint with the server's (openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE). If it is the same: {pin}\n\
+             A certificate of your own authority is trusted with --ca-file."
+        ),
+        CertificateProblem::NotPinned => format!(
+            "Either the server has a new certificate, or somebody else answers. Ask who runs the server; if it is new: {pin}"
+        ),
+        CertificateProblem::Changed { file, .. } => format!(
+            "Either the server has a new certificate, or somebody else answers. Ask who runs the server; if it is new, remove the line \
+             of this server from {file}."
+        ),
+        CertificateProblem::Unusable(_) => {
+            format!("The server needs a new one. If you are sure that this is the server: {pin}")
+        }
     }
 }
 

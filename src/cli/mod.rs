@@ -8,6 +8,7 @@ mod arguments;
 mod background;
 mod config;
 mod credentials;
+mod encryption;
 mod exit_code;
 mod flush;
 mod invocation;

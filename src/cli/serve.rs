@@ -93,8 +93,13 @@ fn control(subject: &Arc<Subject>) -> Option<ControlServer> {
 /// Logs in, takes over the journal, and lists the directory once.
 fn open(config: &Config, credentials: Credentials, user: &str) -> Result<Arc<Filesystem>, Failed> {
     let account = credentials.user.clone();
-    let remote = FtpRemote::connect(config.server_options(credentials))
-        .map_err(|error| Failed::connecting(&config.url, user, &error))?;
+    if config.trusts_anything() {
+        tracing::warn!(
+            "--insecure: the server's certificate is NOT checked; whoever sits between can read and change everything, the password too"
+        );
+    }
+    let options = config.server_options(credentials).map_err(|error| Failed::encryption(&config.url, &error))?;
+    let remote = FtpRemote::connect(options).map_err(|error| Failed::connecting(&config.url, user, &error))?;
     let directory = config
         .url
         .directory

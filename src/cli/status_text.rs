@@ -18,6 +18,7 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
     line("mounted", mounted(status, now));
     if let Some(connections) = &status.connections {
         line("connections", connection_line(connections));
+        line("encryption", connections.encryption.clone().unwrap_or_else(|| "none, all is clear text".into()));
         if let Some(failure) = &connections.login_failure {
             line("", format!("the last login failed: {failure}"));
         }
@@ -250,6 +251,7 @@ mod tests {
             waiting: 1,
             ceiling: 3,
             ceiling_max: 8,
+            encryption: Some("TLS 1.3, certificate NOT checked (--insecure)".into()),
             login_failure: Some("421 Too many.".into()),
             ..ConnectionStatus::default()
         };
@@ -276,6 +278,7 @@ mod tests {
             "1 min ago; process 7",
             "1 for questions, 2 reading; at most 3 (the server lets us have no more; 8 are wanted); 1 waits for one",
             "the last login failed: 421 Too many.",
+            "encryption   TLS 1.3, certificate NOT checked (--insecure)",
             "3 operations; the oldest (lookup) for 4.3 s",
             "5 of 10 listing entries",
             "1 file, 2 directories",

@@ -1,6 +1,6 @@
 //! The URL that names a server and a directory on it.
 //!
-//! `ftp://user@host:port/dir`. As curl and lftp read it: `dir` is relative to the directory that the login leads to, an
+//! `ftp://user@host:port/dir`; `ftps://` is TLS from the first byte, `ftpes://` TLS after AUTH. As curl and lftp read it: `dir` is relative to the directory that the login leads to, an
 //! absolute path has a second slash (`//srv/dir` or `%2Fsrv/dir`). Percent signs stand for bytes, not for characters.
 
 use std::fmt;
@@ -8,11 +8,13 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::protocol::Secret;
-use crate::protocol::{NameError, RemotePath};
+use crate::protocol::{NameError, RemotePath, Secret};
 
 /// The port of FTP (RFC 959 §5.1).
 const PORT: u16 = 21;
+
+/// The port of FTP with TLS from the first byte (IANA: ftps).
+const PORT_IMPLICIT_TLS: u16 = 990;
 
 /// Why a URL cannot be used. The texts are sentences for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,12 +25,6 @@ pub(super) enum UrlError {
     /// Another protocol.
     #[error("`{0}://` is not FTP; a URL like ftp://user@host/directory is needed")]
     NotFtp(String),
-    /// FTP over TLS.
-    #[error(
-        "`{0}://` asks for an encrypted connection, which this version cannot make yet; \
-             with ftp:// everything, the password too, goes over the network in clear text"
-    )]
-    Tls(String),
     /// No host.
     #[error("the URL names no host; it is like ftp://user@host/directory")]
     NoHost,
@@ -46,6 +42,27 @@ pub(super) enum UrlError {
     LineBreak,
 }
 
+/// How a URL wants connections to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// `ftp://`: options decide.
+    Ftp,
+    /// `ftps://`: TLS from the first byte.
+    Ftps,
+    /// `ftpes://`: TLS after AUTH.
+    Ftpes,
+}
+
+impl Scheme {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
+            Self::Ftpes => "ftpes",
+        }
+    }
+}
+
 /// The directory of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UrlDirectory {
@@ -58,6 +75,8 @@ pub(super) enum UrlDirectory {
 /// A URL in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerUrl {
+    /// Whether it asks for TLS.
+    pub(super) scheme: Scheme,
     /// Name or address, an IPv6 address without brackets.
     pub(super) host: String,
     /// The port of the control connection.
@@ -82,11 +101,7 @@ impl ServerUrl {
             return Err(UrlError::NotUrl(hide_password(text), "it holds a control character".into()));
         }
         let url = Url::parse(text).map_err(|error| not_url(text, error))?;
-        match url.scheme() {
-            "ftp" => {}
-            scheme @ ("ftps" | "ftpes") => return Err(UrlError::Tls(scheme.into())),
-            scheme => return Err(UrlError::NotFtp(scheme.into())),
-        }
+        let (scheme, url) = understood(url, text)?;
         refuse_reserved(text, &url)?;
         let host = match url.host() {
             Some(Host::Domain(name)) => name.to_owned(),
@@ -94,7 +109,10 @@ impl ServerUrl {
             Some(Host::Ipv6(address)) => address.to_string(),
             None => return Err(UrlError::NoHost),
         };
-        let port = url.port().unwrap_or(PORT);
+        let port = url.port().unwrap_or(match scheme {
+            Scheme::Ftp | Scheme::Ftpes => PORT,
+            Scheme::Ftps => PORT_IMPLICIT_TLS,
+        });
         if port == 0 {
             return Err(UrlError::PortZero);
         }
@@ -104,15 +122,18 @@ impl ServerUrl {
             return Err(UrlError::LineBreak);
         }
         let mut shown = url.clone();
-        // Both fail only for URLs without a host.
+        // Fails only for URLs without a host.
         let _ = shown.set_password(None);
+        let behind = shown.as_str().split_once(':').map_or("", |(_, behind)| behind);
+        let shown = format!("{}:{behind}", scheme.name());
         Ok(Self {
+            scheme,
             host,
             port,
             user: Some(user).filter(|user| !user.is_empty()),
             password: password.map(Secret::new),
             directory: directory(url.path())?,
-            shown: shown.into(),
+            shown,
         })
     }
 }
@@ -135,6 +156,22 @@ impl UrlDirectory {
             Self::Absolute(path) => Ok(path.clone()),
         }
     }
+}
+
+/// The scheme, and the rest as a URL of FTP: the library knows the rules of that, and of the two others none.
+fn understood(url: Url, text: &str) -> Result<(Scheme, Url), UrlError> {
+    let scheme = match url.scheme() {
+        "ftp" => return Ok((Scheme::Ftp, url)),
+        "ftps" => Scheme::Ftps,
+        "ftpes" => Scheme::Ftpes,
+        scheme => return Err(UrlError::NotFtp(scheme.into())),
+    };
+    let rest = text.trim_start().split_once(':').map_or("", |(_, rest)| rest);
+    let parse_as = |other: &str| Url::parse(&format!("{other}:{rest}")).map_err(|error| not_url(text, error));
+    let url = parse_as("ftp")?;
+    // A port that is the other scheme's default vanishes: 21 is none for `ftps`, so one is taken whose default was not given.
+    let url = if scheme == Scheme::Ftps && url.port().is_none() { parse_as("http")? } else { url };
+    Ok((scheme, url))
 }
 
 fn directory(path: &str) -> Result<UrlDirectory, UrlError> {
@@ -238,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn encrypted_urls_have_their_own_ports_and_the_same_rules() {
+        for (text, scheme, port, shown) in [
+            ("ftps://u:geheim@h/a%20b", Scheme::Ftps, 990, "ftps://u@h/a%20b"),
+            ("ftps://h:21/", Scheme::Ftps, 21, "ftps://h:21/"),
+            ("ftps://h:80/", Scheme::Ftps, 80, "ftps://h:80/"),
+            ("ftps://h:443/", Scheme::Ftps, 443, "ftps://h:443/"),
+            ("ftps://h:990/", Scheme::Ftps, 990, "ftps://h:990/"),
+            ("FTPES://EXAMPLE.org", Scheme::Ftpes, 21, "ftpes://example.org/"),
+            ("ftpes://u@[::1]:2121//srv", Scheme::Ftpes, 2121, "ftpes://u@[::1]:2121//srv"),
+        ] {
+            let url = parse(text);
+            assert_eq!((url.scheme, url.port), (scheme, port), "{text}");
+            assert_eq!(url.to_string(), shown);
+        }
+        assert_eq!(parse("ftps://u:p@h/d/../e").directory, parse("ftp://u:p@h/d/../e").directory);
+        assert_eq!(ServerUrl::parse("ftps://").unwrap_err(), UrlError::NoHost);
+        assert_eq!(ServerUrl::parse("ftpes://h/a#b").unwrap_err(), UrlError::Reserved('#', "%23"));
+    }
+
+    #[test]
     fn user_and_password_are_bytes_and_the_password_is_never_shown() {
         let url = parse("ftp://us%40er:p%3Ass@host/d");
         assert_eq!(url.user.as_deref(), Some(&b"us@er"[..]));
@@ -250,8 +307,6 @@ mod tests {
     #[test]
     fn wrong_urls_are_told_apart_without_their_password() {
         let error = |text: &str| ServerUrl::parse(text).unwrap_err();
-        assert_eq!(error("ftps://host"), UrlError::Tls("ftps".into()));
-        assert_eq!(error("ftpes://host"), UrlError::Tls("ftpes".into()));
         assert_eq!(error("http://host"), UrlError::NotFtp("http".into()));
         assert_eq!(error("ftp://"), UrlError::NoHost);
         assert_eq!(error("ftp://h:0/"), UrlError::PortZero);

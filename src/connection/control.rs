@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 
 use super::deadlines::{Deadlines, after, remaining};
 use super::error::ConnectionError;
+use super::tls::layer::{Negotiated, Records};
+use super::tls::{TlsError, TlsLogin};
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
@@ -153,6 +155,42 @@ impl ControlConnection {
             changed: Condvar::new(),
         });
         Ok((Self { shared: Arc::clone(&shared) }, Ticket { shared, number: greeting }))
+    }
+
+    /// Encrypts all that follows. Nobody else may use the connection meanwhile.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Tls`] where it cannot be encrypted or not be trusted, and the others where it is lost; it is closed then.
+    pub fn start_tls(&self, login: &TlsLogin, deadline: Instant) -> Result<Negotiated, ConnectionError> {
+        self.try_start_tls(login, deadline).inspect_err(|_| self.close())
+    }
+
+    fn try_start_tls(&self, login: &TlsLogin, deadline: Instant) -> Result<Negotiated, ConnectionError> {
+        let shared = &self.shared;
+        let _writer = shared.writer.lock();
+        let state = shared.state.lock();
+        match &state.failure {
+            // A whole reply that nobody asked for is as bad as a part of one.
+            Some(ConnectionError::OutOfStep { .. }) => return Err(ConnectionError::Tls(TlsError::Injected)),
+            Some(failure) => return Err(failure.clone()),
+            None => {}
+        }
+        // The server speaks second in TLS: what is there already is no part of it. With TLS from the first byte it is the greeting
+        // of a server that wants none.
+        if !state.decoder.is_empty() || shared.transport.is_readable() {
+            let is_greeting = !state.pipeline.is_empty();
+            return Err(ConnectionError::Tls(if is_greeting { TlsError::NotTls(None) } else { TlsError::Injected }));
+        }
+        drop(state);
+        let patience = shared.options.deadlines.reply;
+        shared.transport.start_tls(login, Records::Lines, patience).map_err(ConnectionError::Tls)?;
+        let negotiated = shared
+            .transport
+            .finish_handshake(deadline.min(after(patience)))
+            .map_err(|error| ConnectionError::from_handshake(&error, login))?;
+        login.confirm().map_err(ConnectionError::Tls)?;
+        tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "encrypted: {negotiated}");
+        Ok(negotiated)
     }
 
     /// Sends commands in one packet, as far as pipelining allows, and returns a ticket for each. No other
@@ -336,6 +374,7 @@ impl ControlConnection {
             tracing::debug!(target: "ftpfs::dialogue", connection = self.shared.number, "> QUIT");
             // Who cannot take six bytes at once is gone, and the close tells the rest.
             let _ = self.shared.transport.write(b"QUIT\r\n", Duration::from_millis(1));
+            let _ = self.shared.transport.finish_writing(Duration::from_millis(1));
         }
         self.close();
     }

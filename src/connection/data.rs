@@ -18,6 +18,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::deadlines::{after, remaining};
 use super::error::ConnectionError;
 use super::resolve::host_and_port;
+use super::tls::TlsLogin;
+use super::tls::layer::{Negotiated, Records};
 use super::transport::Transport;
 
 /// After the last byte of an upload the server has this long to close its side, before we close all of it.
@@ -65,7 +67,7 @@ impl PendingConnection {
             .and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err))
             .and_then(|()| Transport::plain(self.socket.into()));
         match established {
-            Ok(transport) => Ok(DataConnection { transport }),
+            Ok(transport) => Ok(DataConnection { transport, is_cut: false }),
             Err(error) => Err(not_connected(self.address, &error)),
         }
     }
@@ -130,11 +132,40 @@ impl DataListener {
 #[derive(Debug)]
 pub struct DataConnection {
     transport: Transport,
+    /// It is encrypted, and ended without the peer's word.
+    is_cut: bool,
 }
 
 impl DataConnection {
     fn over(stream: TcpStream) -> io::Result<Self> {
-        Ok(Self { transport: Transport::plain(stream)? })
+        Ok(Self { transport: Transport::plain(stream)?, is_cut: false })
+    }
+
+    /// Encrypts it, and sends the first bytes of the handshake: at the earliest when the transfer's command is sent. Takes a ticket of
+    /// `login`.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Tls`].
+    pub fn start_tls(&mut self, login: &TlsLogin, timeout: Duration) -> Result<(), ConnectionError> {
+        self.transport.start_tls(login, Records::Full, timeout).map_err(ConnectionError::Tls)
+    }
+
+    /// Brings the handshake to its end.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Tls`], [`ConnectionError::TimedOut`]; where the server refuses the transfer, it ends the connection too.
+    pub fn finish_handshake(&mut self, login: &TlsLogin, deadline: Instant) -> Result<Negotiated, ConnectionError> {
+        self.transport.finish_handshake(deadline).map_err(|error| ConnectionError::from_handshake(&error, login))
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.transport.is_encrypted()
+    }
+
+    /// Whether it is encrypted, and has ended in a way that anybody between could have made it end.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Reads what has come, waiting up to `timeout` for the first byte; 0 is the peer's end.
@@ -142,9 +173,12 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionError::TimedOut`] after silence, [`ConnectionError::Io`] after a reset.
     pub fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> Result<usize, ConnectionError> {
-        self.transport
-            .read(buffer, timeout)
-            .map_err(|error| ConnectionError::from_io(&error, "reading the data connection"))
+        let (len, is_proved) = self
+            .transport
+            .read_to_proved_end(buffer, timeout)
+            .map_err(|error| ConnectionError::from_io(&error, "reading the data connection"))?;
+        self.is_cut |= !is_proved;
+        Ok(len)
     }
 
     /// Writes all of `bytes`; each piece of progress begins `timeout` anew.
@@ -162,17 +196,25 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Says that we will send nothing (more): the end of an upload, or the word of one who only reads.
+    /// Says that this was the end of the upload.
     ///
     /// # Errors
     /// [`ConnectionError::Io`] where the connection is gone.
-    pub fn finish_writing(&mut self) -> Result<(), ConnectionError> {
-        self.transport.finish_writing().map_err(|error| ConnectionError::from_io(&error, "ending the data connection"))
+    pub fn finish_writing(&mut self, timeout: Duration) -> Result<(), ConnectionError> {
+        self.transport
+            .finish_writing(timeout)
+            .map_err(|error| ConnectionError::from_io(&error, "ending the data connection"))
     }
 
-    /// Closes after an upload: waits, briefly, for the peer's end first, since closing with bytes unread sends RST, which
-    /// can overtake the last data.
-    pub fn close(mut self) {
+    /// Says, as one who only reads, that nothing will come from us. An error means that the connection is gone, which the
+    /// next read tells.
+    pub fn send_nothing(&mut self) {
+        let _ = self.transport.finish_writing_unsaid();
+    }
+
+    /// Reads, briefly, to the peer's end after an upload, since closing with bytes unread sends RST, which can overtake the last
+    /// data. With TLS 1.3 there always are some: the ticket for the next connection.
+    pub fn read_to_the_end(&mut self) {
         let deadline = after(PEER_CLOSE);
         let mut scrap = [0_u8; 1024];
         while let Some(left) = remaining(deadline) {
@@ -235,7 +277,7 @@ mod tests {
     fn upload_ends_in_order_and_the_other_way_stays_open() {
         let (mut ours, mut theirs) = pair();
         ours.write_all(b"bytes", LONG).unwrap();
-        ours.finish_writing().unwrap();
+        ours.finish_writing(LONG).unwrap();
         let mut received = Vec::new();
         theirs.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"bytes");

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::tls::{self, TlsError, TlsLogin};
 use crate::protocol::command::CommandError;
 use crate::protocol::reply::Reply;
 
@@ -59,6 +60,9 @@ pub enum ConnectionError {
         /// Whether the server may have seen the command.
         sent: bool,
     },
+    /// It could not be encrypted, or not be trusted. The commands that follow the handshake were not sent.
+    #[error(transparent)]
+    Tls(TlsError),
     /// The command cannot be said in FTP; nothing was sent.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -72,7 +76,7 @@ impl ConnectionError {
     /// Whether the server may have seen the command, and so may have obeyed it.
     pub fn sent(&self) -> bool {
         match self {
-            Self::NotConnected { .. } | Self::Command(_) => false,
+            Self::NotConnected { .. } | Self::Command(_) | Self::Tls(_) => false,
             Self::Closed { sent, .. }
             | Self::TimedOut { sent, .. }
             | Self::GivenUp { sent, .. }
@@ -81,16 +85,17 @@ impl ConnectionError {
         }
     }
 
-    /// Whether another connection may do better: all but a command that cannot be said and a caller without time.
+    /// Whether another connection may do better: all but a command that cannot be said, a caller without time, and a server
+    /// that is not trusted.
     pub fn is_lost_connection(&self) -> bool {
-        !matches!(self, Self::Command(_) | Self::GivenUp { .. })
+        !matches!(self, Self::Command(_) | Self::GivenUp { .. } | Self::Tls(_))
     }
 
     /// The same error for a command that was, or was not, sent before it.
     #[must_use]
     pub(crate) fn with_sent(mut self, now_sent: bool) -> Self {
         match &mut self {
-            Self::NotConnected { .. } | Self::Command(_) => {}
+            Self::NotConnected { .. } | Self::Command(_) | Self::Tls(_) => {}
             Self::Closed { sent, .. }
             | Self::TimedOut { sent, .. }
             | Self::GivenUp { sent, .. }
@@ -102,9 +107,22 @@ impl ConnectionError {
 
     /// What an I/O error of a socket means; `during` says what was tried.
     pub(crate) fn from_io(error: &io::Error, during: &'static str) -> Self {
+        if let Some(error) = tls::layer::failure(error).and_then(|failure| tls::client_certificate(&failure.error)) {
+            return Self::Tls(error);
+        }
         match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut { during, sent: true },
             _ => Self::Io { reason: format!("{during}: {error}"), sent: true },
+        }
+    }
+
+    /// What an error of a handshake means.
+    pub(crate) fn from_handshake(error: &io::Error, login: &TlsLogin) -> Self {
+        let during = "the TLS handshake";
+        match (tls::layer::failure(error), error.kind()) {
+            (Some(failure), _) => Self::Tls(login.explain(&failure.error, failure.words.clone())),
+            (None, io::ErrorKind::UnexpectedEof) => Self::Closed { reply: None, sent: false },
+            (None, _) => Self::from_io(error, during).with_sent(false),
         }
     }
 }

@@ -10,10 +10,12 @@ pub mod data;
 pub mod deadlines;
 pub mod error;
 pub mod resolve;
+pub mod tls;
 pub mod transport;
 
 pub use control::{ControlConnection, ControlOptions, Ticket};
 pub use data::{DataConnection, DataListener, PendingConnection};
 pub use deadlines::Deadlines;
 pub use error::ConnectionError;
+pub use tls::{Resumable, TlsClient, TlsError, TlsLogin, TlsOptions, Trust, Versions};
 pub use transport::Transport;

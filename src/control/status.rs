@@ -94,6 +94,7 @@ pub struct ConnectionStatus {
     pub waiting: usize,
     pub ceiling: usize,
     pub ceiling_max: usize,
+    pub encryption: Option<String>,
     pub login_failure: Option<String>,
     pub sent_bytes: u64,
     pub received_bytes: u64,
@@ -282,6 +283,7 @@ impl From<Connections> for ConnectionStatus {
             waiting,
             ceiling,
             ceiling_max,
+            encryption,
             login_failure,
             traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers },
         } = connections;
@@ -296,6 +298,7 @@ impl From<Connections> for ConnectionStatus {
             waiting,
             ceiling,
             ceiling_max,
+            encryption,
             login_failure,
             sent_bytes,
             received_bytes,

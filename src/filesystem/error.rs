@@ -132,6 +132,7 @@ impl From<RemoteError> for FilesystemError {
             RemoteError::Changed => Self::Stale,
             RemoteError::TimedOut { during } => Self::TimedOut { during },
             RemoteError::Unreachable { reason } => Self::Unreachable { reason },
+            RemoteError::Encryption(error) => Self::Unreachable { reason: error.to_string() },
             RemoteError::Protocol { reason } | RemoteError::Interrupted { reason } | RemoteError::Failed { reason } => {
                 Self::Failed { reason }
             }

@@ -25,6 +25,8 @@ pub struct Connections {
     pub ceiling: usize,
     /// How many we would have at most (`--connections`).
     pub ceiling_max: usize,
+    /// How the last login was encrypted, and whether the certificate was checked; `None` for clear text.
+    pub encryption: Option<String>,
     /// Why the last login failed; `None` where it did not.
     pub login_failure: Option<String>,
     /// What has gone over them all.

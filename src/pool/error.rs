@@ -3,7 +3,7 @@
 //! A caller asks two things of an error: may another connection do better ([`PoolError::is_worth_another_try`]), and may the
 //! server have obeyed already ([`PoolError::sent`]).
 
-use crate::connection::ConnectionError;
+use crate::connection::{ConnectionError, TlsError};
 use crate::protocol::Reply;
 
 /// Why there is no session, or why a command or transfer on one failed.
@@ -21,6 +21,9 @@ pub enum PoolError {
         /// The refusal.
         reply: Reply,
     },
+    /// It could not be encrypted, or the server is not trusted. No password was sent.
+    #[error(transparent)]
+    Tls(TlsError),
     /// No connection could be had.
     #[error("{reason}")]
     Unreachable {
@@ -72,7 +75,7 @@ impl PoolError {
     /// Whether the server may have seen the command, and so may have obeyed it.
     pub fn sent(&self) -> bool {
         match self {
-            Self::LoginRefused { .. } | Self::TooMany { .. } | Self::Unreachable { .. } => false,
+            Self::LoginRefused { .. } | Self::TooMany { .. } | Self::Tls(_) | Self::Unreachable { .. } => false,
             Self::TimedOut { sent, .. } | Self::DataConnection { sent, .. } => *sent,
             Self::Connection(error) => error.sent(),
             Self::Refused { .. } | Self::Aborted { .. } | Self::Broken { .. } => true,
@@ -89,6 +92,7 @@ impl PoolError {
             Self::Aborted { reply } => reply.code().number() == 426,
             Self::LoginRefused { .. }
             | Self::TooMany { .. }
+            | Self::Tls(_)
             | Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Refused { .. } => false,
@@ -100,6 +104,7 @@ impl From<ConnectionError> for PoolError {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::GivenUp { during, sent } => Self::TimedOut { during, sent },
+            ConnectionError::Tls(error) => Self::Tls(error),
             error => Self::Connection(error),
         }
     }

@@ -10,6 +10,8 @@
 
 mod ceiling;
 pub mod connections;
+mod data_tls;
+pub mod encryption;
 pub mod error;
 mod opening;
 pub mod options;
@@ -22,6 +24,7 @@ pub mod traffic;
 pub mod transfer;
 
 pub use connections::Connections;
+pub use encryption::{Encryption, TlsFindings};
 pub use error::PoolError;
 pub use options::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
 pub use pool::{Lease, Pool, Purpose, SharedSession};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::encryption::Encryption;
 use crate::connection::{ControlOptions, Deadlines};
 use crate::protocol::Secret;
 
@@ -20,6 +21,8 @@ pub struct ServerOptions {
     pub password: Secret,
     /// The account, for servers that ask for one (332).
     pub account: Option<Secret>,
+    /// Whether connections are encrypted.
+    pub encryption: Encryption,
     /// How many connections at most; fewer where the server says so.
     pub connections_max: usize,
     /// The longest waits on one connection.
@@ -98,6 +101,7 @@ impl ServerOptions {
             // RFC 1635 wants an address here; none of ours is the server's business.
             password: Secret::new(*b"anonymous@"),
             account: None,
+            encryption: Encryption::default(),
             connections_max: 8,
             deadlines: Deadlines::default(),
             operation_timeout: Duration::from_secs(60),

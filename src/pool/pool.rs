@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::ceiling::Ceiling;
 use super::connections::Connections;
+use super::encryption;
 use super::error::PoolError;
 use super::options::ServerOptions;
 use super::profile::ServerProfile;
@@ -237,6 +238,7 @@ impl Pool {
             waiting: state.waiters.len(),
             ceiling: state.ceiling.get(),
             ceiling_max: self.inner.options.connections_max,
+            encryption: encryption::describe(&self.inner.options, &self.inner.profile),
             login_failure: refused.or(state.backoff.failure.as_ref()).map(ToString::to_string),
             traffic: self.inner.profile.traffic.count(),
         }

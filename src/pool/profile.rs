@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
 
+use super::encryption::TlsFindings;
 use super::traffic::Traffic;
 use crate::protocol::{Features, RemotePath, Reply};
 
@@ -142,6 +143,8 @@ pub struct ServerProfile {
     pub restart_keeps_tail: VerdictCell,
     /// RNTO replaces a file that has the name.
     pub rename_replaces: VerdictCell,
+    /// Its TLS.
+    pub tls: TlsFindings,
 }
 
 impl ServerProfile {

@@ -1,6 +1,6 @@
 //! From a TCP connection to a logged-in session.
 //!
-//! Greeting, USER, PASS, perhaps ACCT; then TYPE I, since sizes and offsets mean bytes only there, FEAT (which some
+//! Greeting, perhaps TLS (`encryption`), USER, PASS, perhaps ACCT; then PBSZ and PROT where it is encrypted, TYPE I, since sizes and offsets mean bytes only there, FEAT (which some
 //! servers answer more fully after the login) and PWD, in one packet.
 //!
 //! Not here: how often logins are tried (`pool`).
@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::encryption::{self, Encryption};
 use super::error::PoolError;
 use super::options::ServerOptions;
 use super::profile::{ServerKind, ServerProfile, Verdict};
 use crate::connection::deadlines::after;
-use crate::connection::{ConnectionError, ControlConnection, resolve};
+use crate::connection::{ConnectionError, ControlConnection, TlsError, TlsLogin, resolve};
 use crate::protocol::reply::parse_257;
 use crate::protocol::{Command, Encoding, Features, RemotePath, Reply, ReplyClass, TypeCode};
 
@@ -31,6 +32,8 @@ pub struct Session {
     control: ControlConnection,
     profile: Arc<ServerProfile>,
     options: Arc<ServerOptions>,
+    /// Where it is encrypted.
+    tls: Option<TlsLogin>,
     /// A REST was accepted and its transfer never began: some servers apply it to the next one.
     pub(super) restart_left_over: AtomicBool,
     current_directory: Mutex<Option<RemotePath>>,
@@ -41,15 +44,29 @@ impl Session {
     ///
     /// # Errors
     /// - [`PoolError::LoginRefused`]: name or password; do not try again.
+    /// - [`PoolError::Tls`]: it cannot be encrypted as asked for, or is not trusted; no password was sent.
     /// - [`PoolError::TooMany`]: the server counts too many connections.
     /// - [`PoolError::Unreachable`], [`PoolError::Connection`], [`PoolError::Refused`]: try again later.
     pub fn log_in(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Self, PoolError> {
+        let had_tls12 = !profile.tls.speaks_tls12.is_no();
+        match Self::log_in_once(options, profile) {
+            // It was offered TLS 1.2 alone, for its uploads' sake, and has only the newer one.
+            Err(PoolError::Tls(_)) if had_tls12 && profile.tls.speaks_tls12.is_no() => {
+                Self::log_in_once(options, profile)
+            }
+            result => result,
+        }
+    }
+
+    fn log_in_once(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Self, PoolError> {
         let stream = resolve::connect(&options.host, options.port, after(options.deadlines.connect))
             .map_err(|error| PoolError::Unreachable { reason: error.to_string() })?;
         let pipelining = options.pipelining && !profile.pipelining.is_no();
         let (control, greeting) = ControlConnection::open(stream, options.control())?;
-        let session = Self {
+        let tls = encryption::start_implicit(&control, &options.encryption, profile, login_deadline(options))?;
+        let mut session = Self {
             control,
+            tls,
             profile: Arc::clone(profile),
             options: Arc::clone(options),
             restart_left_over: AtomicBool::new(false),
@@ -60,7 +77,12 @@ impl Session {
             return Err(login_refusal(greeting));
         }
         profile.set_banner(&greeting);
-        session.authenticate()?;
+        if session.tls.is_none() {
+            let deadline = session.login_deadline();
+            session.tls = encryption::start_explicit(&session.control, &options.encryption, profile, deadline)
+                .map_err(refused_by_421_of_pool)?;
+        }
+        session.authenticate().map_err(|error| session.explain_refusal(error))?;
         session.control.set_pipelining(pipelining && session.keeps_order());
         session.prepare().map_err(|error| session.blame_pipelining(error))?;
         Ok(session)
@@ -77,6 +99,18 @@ impl Session {
         if reply.class() == ReplyClass::Completion { Ok(()) } else { Err(login_refusal(reply)) }
     }
 
+    /// A refusal of a login in clear text may be about that.
+    fn explain_refusal(&self, error: PoolError) -> PoolError {
+        match error {
+            PoolError::LoginRefused { reply } | PoolError::TooMany { reply } | PoolError::Refused { reply, .. }
+                if self.tls.is_none() && encryption::is_demand(&reply) =>
+            {
+                PoolError::Tls(TlsError::Demanded { reply: reply.to_string() })
+            }
+            error => error,
+        }
+    }
+
     fn ask_for_login(&self, command: Command) -> Result<Reply, PoolError> {
         self.control.exchange(command, self.login_deadline()).map_err(refused_by_421)
     }
@@ -90,13 +124,22 @@ impl Session {
             self.prove_order()?;
         }
         let is_known = self.profile.has_features();
-        let mut commands = vec![Command::Type(TypeCode::Image), Command::Pwd];
+        let protection = if self.tls.is_some() { vec![Command::Pbsz0, Command::ProtP] } else { Vec::new() };
+        let mut commands = protection.clone();
+        commands.extend([Command::Type(TypeCode::Image), Command::Pwd]);
         if is_known {
             commands.extend(self.wishes());
         } else {
             commands.push(Command::Feat);
         }
         let mut replies = self.control.exchange_all(&commands, self.login_deadline())?.into_iter();
+        for command in protection {
+            let reply = replies.next();
+            // PBSZ has no meaning in TLS (RFC 4217 §8) but to be there before PROT.
+            if let (Command::ProtP, Some(reply)) = (command, reply) {
+                encryption::check_protection(&self.options.encryption, &reply)?;
+            }
+        }
         match replies.next() {
             Some(reply) if reply.class() == ReplyClass::Completion => {}
             Some(reply) => return Err(PoolError::Refused { verb: "TYPE", reply }),
@@ -107,6 +150,7 @@ impl Session {
         }
         if let (false, Some(reply)) = (is_known, replies.next()) {
             self.profile.set_features(Features::parse(&reply));
+            self.warn_of_clear_text();
             self.control.exchange_all(&self.wishes(), self.login_deadline())?;
         }
         Ok(())
@@ -160,6 +204,19 @@ impl Session {
         Err(PoolError::Broken { reason: String::from("the server has not ended the stopped transfer") })
     }
 
+    /// Says once that the password could have been encrypted.
+    fn warn_of_clear_text(&self) {
+        let has_password = !matches!(&*self.options.user, b"anonymous" | b"ftp");
+        let is_unasked = matches!(self.options.encryption, Encryption::Unasked);
+        let offers = self.profile.features().has_with("AUTH", "TLS");
+        if is_unasked && has_password && offers && self.profile.tls.warns_now() {
+            tracing::warn!(
+                "the password went over the network in clear text, though the server can encrypt: ftpes:// in the URL instead of \
+                 ftp:// makes it do so"
+            );
+        }
+    }
+
     /// What may be refused: that names are not converted, which are bytes to us, and that more facts are told.
     fn wishes(&self) -> Vec<Command> {
         let features = self.profile.features();
@@ -201,8 +258,12 @@ impl Session {
     }
 
     fn login_deadline(&self) -> Instant {
-        // The reply deadline ends silence; this one ends a login that drips.
-        after(self.options.deadlines.reply.saturating_mul(2))
+        login_deadline(&self.options)
+    }
+
+    /// TLS, where it is encrypted.
+    pub fn tls(&self) -> Option<&TlsLogin> {
+        self.tls.as_ref()
     }
 
     /// The control connection, for commands without data connection.
@@ -239,6 +300,11 @@ impl Session {
     pub(super) fn completion_patience(&self) -> Duration {
         self.options.deadlines.data.max(self.options.deadlines.reply)
     }
+}
+
+/// The reply deadline ends silence; this one ends a login that drips.
+fn login_deadline(options: &ServerOptions) -> Instant {
+    after(options.deadlines.reply.saturating_mul(2))
 }
 
 /// 421 during a login nearly always means a limit, whatever its words.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::data_tls::{self, DataTls, Expected, Hello};
 use super::error::PoolError;
 use super::opening::{self, Opening};
 use super::pool::Lease;
@@ -47,6 +48,10 @@ pub struct ActiveTransfer {
     completion: Option<Reply>,
     verb: &'static str,
     has_moved: bool,
+    tls: DataTls,
+    expected: Expected,
+    /// Why what came proves nothing, though both ends did.
+    failure: Option<PoolError>,
 }
 
 impl Lease {
@@ -82,6 +87,8 @@ impl ActiveTransfer {
         if session.has_restart_left_over() && !has_restart {
             commands.push(Command::Rest(0));
         }
+        let tls = DataTls::plan(&session)?;
+        let expected = Expected::of(&commands, &command);
         let opening = opening::open(&session, directory.last(), &command, deadline)?;
         session.profile().traffic.count_transfer();
         let mut starting = Starting { session, opening: Some(opening), deadline };
@@ -90,7 +97,20 @@ impl ActiveTransfer {
             Direction::Receive => starting.ask_at_once(commands, command)?,
             Direction::Send => starting.ask_in_turn(&commands, command)?,
         };
-        starting.begin(verb, ticket, direction)
+        let session = Arc::clone(&starting.session);
+        let active = Self {
+            session,
+            ticket: Some(ticket),
+            data: None,
+            transfer: Transfer::Requested,
+            completion: None,
+            verb,
+            has_moved: false,
+            tls,
+            expected,
+            failure: None,
+        };
+        starting.begin(active, direction)
     }
 
     /// Reads the next bytes, waiting at most for the data deadline. 0 is the end, and proved: the data connection
@@ -109,11 +129,22 @@ impl ActiveTransfer {
         match data.read(buffer, self.session.options().deadlines.data) {
             Ok(0) => {
                 self.transfer = self.transfer.on_end_of_data();
+                let is_cut = data.is_cut();
                 // Closed before the reply is waited for: proftpd holds its 226 until then.
-                self.data = None;
-                self.complete().map(|_| 0)
+                if let Some(mut data) = self.data.take().filter(DataConnection::is_encrypted) {
+                    // Who has gone already needs no word from us.
+                    let _ = data.finish_writing(GLANCE);
+                }
+                self.complete()?;
+                if is_cut && let Err(error) = self.expected.prove(&self.session) {
+                    self.failure = Some(error.clone());
+                    return Err(error);
+                }
+                self.tls.learn_from_success(&self.session);
+                Ok(0)
             }
             Ok(len) => {
+                self.expected.moved += len as u64;
                 self.has_moved();
                 self.session.profile().traffic.count_received(len);
                 Ok(len)
@@ -152,15 +183,23 @@ impl ActiveTransfer {
     /// # Errors
     /// As for [`Self::read`].
     pub fn finish_writing(mut self) -> Result<Reply, PoolError> {
+        let patience = self.session.options().deadlines.data;
         if let Some(data) = &mut self.data {
-            if let Err(error) = data.finish_writing() {
+            if let Err(error) = data.finish_writing(patience) {
                 return Err(self.broken(&error));
             }
             self.transfer = self.transfer.on_end_of_data();
+            if data.is_encrypted() {
+                data.read_to_the_end();
+            }
         }
         let reply = self.complete();
         // Only now: closing our side while the server still reads would be RST if it had said anything on it.
         self.data = None;
+        if reply.is_ok() {
+            self.tls.learn_from_success(&self.session);
+            self.tls.learn_from_upload(&self.session);
+        }
         reply
     }
 
@@ -183,6 +222,9 @@ impl ActiveTransfer {
 
     /// Waits for the final reply, the data being over.
     fn complete(&mut self) -> Result<Reply, PoolError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
         let patience = self.session.completion_patience();
         if let Some(ticket) = &mut self.ticket {
             ticket.expect_now(patience);
@@ -259,6 +301,9 @@ impl ActiveTransfer {
 
     /// Some servers say 150 first and look for the file then: what ends so without a byte is a refusal.
     fn failed(&self, reply: Reply) -> PoolError {
+        if let Some(error) = data_tls::refused_data(&self.session, &reply) {
+            return error;
+        }
         if self.has_moved || reply.class() != ReplyClass::Permanent {
             return PoolError::Aborted { reply };
         }
@@ -267,6 +312,10 @@ impl ActiveTransfer {
 
     fn stop_now(&mut self) -> Result<(), PoolError> {
         if let Some(data) = self.data.take() {
+            if data.is_encrypted() {
+                // A ticket that has come is worth its handshake.
+                let _ = data.is_readable();
+            }
             data.reset();
         }
         if self.ticket.take().is_none() {
@@ -283,6 +332,7 @@ impl Drop for ActiveTransfer {
             tracing::debug!("the session of a stopped transfer is given up: {error}");
             self.session.control().close();
         }
+        data_tls::retire_if_used_up(&self.session);
     }
 }
 
@@ -358,40 +408,49 @@ impl Starting {
     }
 
     /// Waits for the data connection and the first word of the server on the transfer.
-    fn begin(mut self, verb: &'static str, ticket: Ticket, direction: Direction) -> Result<ActiveTransfer, PoolError> {
-        let session = Arc::clone(&self.session);
-        let mut active = ActiveTransfer {
-            session,
-            ticket: Some(ticket),
-            data: None,
-            transfer: Transfer::Requested,
-            completion: None,
-            verb,
-            has_moved: false,
-        };
+    fn begin(mut self, mut active: ActiveTransfer, direction: Direction) -> Result<ActiveTransfer, PoolError> {
         match self.opening.take() {
             // The server connects when it has the command, and may refuse that instead.
             Some(Opening::Listening(listener)) => {
-                self.await_first_reply(verb, &mut active, direction)?;
+                self.await_first_reply(&mut active, direction)?;
                 active.data = Some(self.wait_for(Opening::Listening(listener), &mut active)?);
             }
             Some(opening) => match opening.wait(&self.session, self.deadline) {
-                Ok(data) => {
+                Ok(mut data) => {
+                    if active.tls.hello == Hello::AtOnce {
+                        active.tls.begin(&self.session, &mut data)?;
+                    }
                     active.data = Some(data);
-                    self.await_first_reply(verb, &mut active, direction)?;
+                    self.await_first_reply(&mut active, direction)?;
                 }
-                Err(error) => return Err(self.refusal_or(verb, &mut active, error)),
+                Err(error) => return Err(self.refusal_or(&mut active, error)),
             },
             None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
         }
+        self.finish_handshake(&mut active)?;
         if direction == Direction::Receive && self.session.profile().kind() == ServerKind::ProFtpd {
             // proftpd holds its 226 until we have closed our side; said now, it costs no round trip at the end. Only there:
             // others gain nothing, and some might take it for the end of all.
             if let Some(data) = &mut active.data {
-                let _ = data.finish_writing();
+                data.send_nothing();
             }
         }
         Ok(active)
+    }
+
+    fn finish_handshake(&self, active: &mut ActiveTransfer) -> Result<(), PoolError> {
+        let Some(data) = &mut active.data else { return Ok(()) };
+        active.tls.finish(&self.session, data, self.deadline).map_err(|error| {
+            if let Some(data) = active.data.take() {
+                data.reset();
+            }
+            if let PoolError::Tls(_) = error {
+                active.ticket = None;
+                self.session.control().close();
+                return error;
+            }
+            self.refusal_or(active, error)
+        })
     }
 
     fn wait_for(&self, opening: Opening, active: &mut ActiveTransfer) -> Result<DataConnection, PoolError> {
@@ -404,20 +463,17 @@ impl Starting {
 
     /// The preliminary reply, a refusal, or, where the server leaves it out, the first data. Where we are to send, the
     /// data connection stands: what is sent to a server that refuses later is lost on it, and nothing else.
-    fn await_first_reply(
-        &self,
-        verb: &'static str,
-        active: &mut ActiveTransfer,
-        direction: Direction,
-    ) -> Result<(), PoolError> {
-        let (asked, is_sending) = (Instant::now(), direction == Direction::Send);
+    fn await_first_reply(&self, active: &mut ActiveTransfer, direction: Direction) -> Result<(), PoolError> {
+        // The server cannot send either, before it has heard of TLS.
+        let is_ours = direction == Direction::Send || active.tls.hello == Hello::AfterPreliminary;
+        let asked = Instant::now();
         while active.transfer == Transfer::Requested {
             let glance = if active.data.is_some() { self.deadline.min(after(GLANCE)) } else { self.deadline };
             match active.next_reply(glance) {
                 Ok(()) => {}
                 Err(PoolError::TimedOut { .. }) if remaining(self.deadline).is_some() => {
                     let has_waited = asked.elapsed() >= UNANNOUNCED;
-                    if active.data.as_ref().is_some_and(|data| data.is_readable() || (is_sending && has_waited)) {
+                    if active.data.as_ref().is_some_and(|data| data.is_readable() || (is_ours && has_waited)) {
                         return Ok(());
                     }
                 }
@@ -431,7 +487,7 @@ impl Starting {
         match (active.transfer, active.completion.take()) {
             (Transfer::Failed(_), Some(reply)) => {
                 active.data = None;
-                Err(refused(verb, reply))
+                Err(refused(active, reply))
             }
             (_, completion) => {
                 active.completion = completion;
@@ -441,7 +497,7 @@ impl Starting {
     }
 
     /// The data connection failed: because the server refused the command and closed its port, or for itself.
-    fn refusal_or(&self, verb: &'static str, active: &mut ActiveTransfer, error: PoolError) -> PoolError {
+    fn refusal_or(&self, active: &mut ActiveTransfer, error: PoolError) -> PoolError {
         let deadline = self.deadline.min(after(REASON_PATIENCE.min(Duration::from_secs(1))));
         while !active.transfer.has_final_reply() {
             if active.next_reply(deadline).is_err() {
@@ -451,18 +507,21 @@ impl Starting {
             }
         }
         match (active.transfer, active.completion.take()) {
-            (Transfer::Failed(_), Some(reply)) => refused(verb, reply),
+            (Transfer::Failed(_), Some(reply)) => refused(active, reply),
             _ => error,
         }
     }
 }
 
 /// 425 is about the data connection; all other refusals are about the file.
-fn refused(verb: &'static str, reply: Reply) -> PoolError {
+fn refused(active: &ActiveTransfer, reply: Reply) -> PoolError {
+    if let Some(error) = data_tls::refused_data(&active.session, &reply) {
+        return error;
+    }
     if reply.code().number() == 425 {
         return PoolError::DataConnection { reason: reply.to_string(), sent: true };
     }
-    PoolError::Refused { verb, reply }
+    PoolError::Refused { verb: active.verb, reply }
 }
 
 fn not_sent(error: PoolError) -> PoolError {

@@ -2,6 +2,8 @@
 //!
 //! Which reply means which of these is decided in `remote::refusal`; which errno each becomes, in `fuse::errno`.
 
+use crate::connection::TlsError;
+
 /// The result of a question to the server.
 pub type RemoteResult<T> = Result<T, RemoteError>;
 
@@ -36,6 +38,9 @@ pub enum RemoteError {
         /// Code and text of the reply.
         reply: String,
     },
+    /// The connection could not be encrypted as asked for, or the server is not trusted. No password was sent.
+    #[error("{0}")]
+    Encryption(TlsError),
     /// 452, 552, or a quota.
     #[error("no space left on the server: {reply}")]
     NoSpace {
@@ -104,6 +109,7 @@ impl RemoteError {
             | Self::NotDirectory
             | Self::Refused { .. }
             | Self::LoginRefused { .. }
+            | Self::Encryption(_)
             | Self::NoSpace { .. }
             | Self::NameNotAllowed { .. }
             | Self::NameTooLong

@@ -7,7 +7,7 @@ use super::error::RemoteResult;
 use super::known::Known;
 use super::server::Server;
 use super::{Abilities, Connections, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, read_range, store};
-use crate::pool::{Pool, ServerOptions, Verdict};
+use crate::pool::{Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 
 /// A server reached by FTP. Any number of threads may use it at once; clones share their connections.
@@ -46,6 +46,11 @@ impl FtpRemote {
     /// The directory that the account begins in: what a URL's path is relative to (RFC 1738 §3.2.2).
     pub fn login_directory(&self) -> RemotePath {
         self.server.profile().login_directory()
+    }
+
+    /// What the server has shown of its TLS; nothing in clear text.
+    pub fn tls(&self) -> &TlsFindings {
+        &self.server.profile().tls
     }
 
     /// The server's greeting.

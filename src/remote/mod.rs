@@ -33,8 +33,9 @@ pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
 
-pub use crate::connection::Deadlines;
-pub use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
+pub use crate::connection::tls::{Fingerprint, TlsIdentity};
+pub use crate::connection::{Deadlines, TlsClient, TlsError, TlsOptions, Trust};
+pub use crate::pool::{DataMode, Encryption, PassiveAddressChoice, PassiveCommand, ServerOptions, TlsFindings};
 pub use crate::protocol::{Entry, EntryKind, Name, NameError, Precision, RemotePath, Secret, Timestamp};
 
 /// A directory's entries as one answer of the server.

@@ -212,6 +212,7 @@ impl From<ConnectionError> for RemoteError {
                 Self::TimedOut { during: String::from(during) }
             }
             ConnectionError::OutOfStep { .. } => Self::Protocol { reason },
+            ConnectionError::Tls(error) => Self::Encryption(error),
             ConnectionError::Command(CommandError::TooLong) => Self::NameTooLong,
             ConnectionError::Command(CommandError::LineBreak) => Self::NameNotAllowed { reason },
             ConnectionError::Command(CommandError::TimeOutOfRange) => Self::Failed { reason },
@@ -228,6 +229,7 @@ impl From<PoolError> for RemoteError {
                 Self::Unreachable { reason }
             }
             PoolError::TimedOut { during, .. } => Self::TimedOut { during: String::from(during) },
+            PoolError::Tls(error) => Self::Encryption(error),
             PoolError::Connection(error) => error.into(),
             PoolError::Refused { reply, .. } | PoolError::Aborted { reply } => refused(&reply),
             PoolError::Broken { .. } => Self::Interrupted { reason },

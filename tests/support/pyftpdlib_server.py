@@ -12,7 +12,7 @@ import encodings.idna  # noqa: F401
 warnings.simplefilter("ignore")
 
 from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
 
 settings = json.loads(sys.argv[1])
@@ -28,8 +28,14 @@ authorizer = DummyAuthorizer()
 authorizer.add_user(settings["user"], settings["password"], settings["folder"], perm="elradfmwMT")
 
 
-class Handler(FTPHandler):
-    pass
+if settings["certificate"]:
+    class Handler(TLS_FTPHandler):
+        certfile = settings["certificate"]
+        tls_control_required = True
+        tls_data_required = True
+else:
+    class Handler(FTPHandler):
+        pass
 
 
 Handler.authorizer = authorizer

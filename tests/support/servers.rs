@@ -20,8 +20,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "certificates.rs"]
+pub(crate) mod certificates;
 #[path = "embedded.rs"]
 mod embedded;
+
+use certificates::{CertificateFiles, CertificateKind};
 
 /// The account's name on every server.
 pub(crate) const USER: &str = "tester";
@@ -94,6 +98,47 @@ pub(crate) struct ServerSettings {
     pub(crate) restarted_uploads: bool,
     /// Whether it listens on ::1 instead of 127.0.0.1.
     pub(crate) ipv6: bool,
+    /// Its TLS; without it, clear text. `FTPFS_TESTS_TLS=1.2` or `=1.3` in the environment gives it to all but the embedded one.
+    pub(crate) tls: Option<TlsSettings>,
+}
+
+/// How a server encrypts. It takes nothing in clear text, and where it can insist that data connections resume the session of their control
+/// connection and end in order, it does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsSettings {
+    pub(crate) version: TlsVersion,
+    /// TLS from the first byte: vsftpd and proftpd only.
+    pub(crate) implicit: bool,
+    pub(crate) certificate: CertificateKind,
+    /// Whether it wants a certificate from the client, signed by the authority of the tests: vsftpd and proftpd only.
+    pub(crate) wants_certificate: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TlsVersion {
+    #[default]
+    Both,
+    /// 1.1, which nobody should speak any more.
+    Tls11,
+    Tls12,
+    Tls13,
+}
+
+impl TlsSettings {
+    pub(crate) fn of(version: TlsVersion) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    /// What all servers are given that are not told otherwise.
+    fn of_environment(kind: ServerKind) -> Option<Self> {
+        let value = std::env::var("FTPFS_TESTS_TLS").ok().filter(|value| !value.is_empty())?;
+        let version = match value.as_str() {
+            "1.2" => TlsVersion::Tls12,
+            "1.3" => TlsVersion::Tls13,
+            other => panic!("FTPFS_TESTS_TLS is 1.2 or 1.3, and not {other}"),
+        };
+        (kind != ServerKind::Embedded).then(|| Self::of(version))
+    }
 }
 
 /// A server that runs, or has been stopped and can run again on the same port.
@@ -103,6 +148,7 @@ pub(crate) struct Server {
     port: u16,
     /// Holds the folder of the account, and beside it the server's configuration.
     home: TempDir,
+    certificate: Option<CertificateFiles>,
     running: Option<Running>,
 }
 
@@ -130,7 +176,10 @@ impl Server {
         if is_root() && kind != ServerKind::Embedded {
             chown(&folder, Some(SERVER_UID), Some(SERVER_UID)).unwrap();
         }
-        let mut server = Self { kind, settings, port: free_port(), home, running: None };
+        let mut settings = settings;
+        settings.tls = settings.tls.or_else(|| TlsSettings::of_environment(kind));
+        let certificate = settings.tls.as_ref().map(|tls| certificates::make(tls.certificate, home.path()));
+        let mut server = Self { kind, settings, port: free_port(), home, certificate, running: None };
         server.restart();
         Some(server)
     }
@@ -155,10 +204,20 @@ impl Server {
 
     /// The URL of the account's root, without the password.
     pub(crate) fn url(&self) -> String {
+        let scheme = match &self.settings.tls {
+            None => "ftp",
+            Some(tls) if tls.implicit => "ftps",
+            Some(_) => "ftpes",
+        };
         if self.settings.ipv6 {
-            return format!("ftp://{USER}@[{}]:{}/", self.host(), self.port);
+            return format!("{scheme}://{USER}@[{}]:{}/", self.host(), self.port);
         }
-        format!("ftp://{USER}@{}:{}/", self.host(), self.port)
+        format!("{scheme}://{USER}@{}:{}/", self.host(), self.port)
+    }
+
+    /// Its TLS, and the files with its certificate.
+    pub(crate) fn tls(&self) -> Option<(&TlsSettings, &CertificateFiles)> {
+        Some((self.settings.tls.as_ref()?, self.certificate.as_ref()?))
     }
 
     /// Makes all below `path` in the server's folder the server's own, so that it may change what a test put there.
@@ -238,7 +297,27 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.env("LD_LIBRARY_PATH", libraries()).env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
+        if let Some(tls) = &self.settings.tls {
+            command.env("OPENSSL_CONF", self.openssl_configuration(tls.version));
+        }
         command
+    }
+
+    /// All of them use OpenSSL, and this one way to say which versions it may speak.
+    fn openssl_configuration(&self, version: TlsVersion) -> PathBuf {
+        let (least, most) = match version {
+            TlsVersion::Both => ("TLSv1.2", "TLSv1.3"),
+            TlsVersion::Tls11 => ("TLSv1.1", "TLSv1.1"),
+            TlsVersion::Tls12 => ("TLSv1.2", "TLSv1.2"),
+            TlsVersion::Tls13 => ("TLSv1.3", "TLSv1.3"),
+        };
+        let path = self.home.path().join("openssl.cnf");
+        let text = format!(
+            "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = limits\n[limits]\n\
+             MinProtocol = {least}\nMaxProtocol = {most}\nCipherString = DEFAULT:@SECLEVEL=0\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
     }
 
     /// vsftpd asks PAM and the list of users: private mounts put ours in the place of both.
@@ -274,6 +353,23 @@ impl Server {
         }
         if let Some(rate) = self.settings.upload_kib_per_second {
             lines += &format!("local_max_rate={}\n", rate * 1024);
+        }
+        if let Some((tls, files)) = self.tls() {
+            // `tlsv1` means all of them. What it asks of data connections is the strictest that it knows.
+            lines += &format!(
+                "ssl_enable=YES\nssl_tlsv1=YES\nssl_sslv2=NO\nssl_sslv3=NO\nssl_ciphers=DEFAULT:@SECLEVEL=0\n\
+                 rsa_cert_file={}\nrsa_private_key_file={}\nimplicit_ssl={}\n\
+                 require_ssl_reuse=YES\nstrict_ssl_read_eof=YES\nstrict_ssl_write_shutdown=YES\n",
+                files.certificate.display(),
+                files.key.display(),
+                if tls.implicit { "YES" } else { "NO" },
+            );
+            if tls.wants_certificate {
+                lines += &format!(
+                    "require_cert=YES\nvalidate_cert=YES\nca_certs_file={}\n",
+                    authority(&home.join("ca.pem"))
+                );
+            }
         }
         let configuration = home.join("vsftpd.conf");
         fs::write(&configuration, lines).unwrap();
@@ -324,6 +420,26 @@ impl Server {
         if self.settings.restarted_uploads {
             lines += "AllowStoreRestart on\n";
         }
+        if let Some((tls, files)) = self.tls() {
+            let versions = match tls.version {
+                TlsVersion::Both => "TLSv1.2 TLSv1.3",
+                TlsVersion::Tls11 => "TLSv1.1",
+                TlsVersion::Tls12 => "TLSv1.2",
+                TlsVersion::Tls13 => "TLSv1.3",
+            };
+            lines += &format!(
+                "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\nTLSProtocol {versions}\nTLSCipherSuite DEFAULT:@SECLEVEL=0\n\
+                 TLSECCertificateFile {}\nTLSECCertificateKeyFile {}\nTLSLog {}\n{}",
+                files.certificate.display(),
+                files.key.display(),
+                home.join("tls.log").display(),
+                if tls.implicit { "TLSOptions UseImplicitSSL\n" } else { "" },
+            );
+            fs::set_permissions(&files.key, Permissions::from_mode(0o600)).unwrap();
+            if tls.wants_certificate {
+                lines += &format!("TLSVerifyClient on\nTLSCACertificateFile {}\n", authority(&home.join("ca.pem")));
+            }
+        }
         let configuration = home.join("proftpd.conf");
         fs::write(&configuration, lines).unwrap();
         strings([text(&tree().join("usr/sbin/proftpd")), "--nodaemon", "--config", text(&configuration)])
@@ -360,6 +476,10 @@ impl Server {
         arguments.extend(["-S".to_owned(), format!("{},{}", self.host(), self.port)]);
         arguments.extend(["-l".to_owned(), format!("puredb:{}", database.display())]);
         arguments.extend(["-g".to_owned(), home.join("pid").display().to_string()]);
+        if let Some((_, files)) = self.tls() {
+            // Nothing in clear text, neither commands nor files.
+            arguments.extend(strings(["-Y", "3", "-2", text(&files.both)]));
+        }
         if let Some(limit) = self.settings.connections_max {
             arguments.extend(["-c".to_owned(), limit.to_string()]);
         }
@@ -371,12 +491,13 @@ impl Server {
 
     fn pyftpdlib(&self) -> Vec<String> {
         let settings = format!(
-            r#"{{"host": "{}", "port": {}, "folder": "{}", "user": "{USER}", "password": "{PASSWORD}", "uid": {SERVER_UID}, "idle_seconds": {}, "connections_max": {}}}"#,
+            r#"{{"host": "{}", "port": {}, "folder": "{}", "user": "{USER}", "password": "{PASSWORD}", "uid": {SERVER_UID}, "idle_seconds": {}, "connections_max": {}, "certificate": "{}"}}"#,
             self.host(),
             self.port,
             self.folder().display(),
             self.settings.idle_timeout.map_or(0, |idle| idle.as_secs()),
             self.settings.connections_max.unwrap_or(0),
+            self.tls().map_or(String::new(), |(_, files)| files.both.display().to_string()),
         );
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/pyftpdlib_server.py");
         strings([text(&venv_python()), text(&program), &settings])
@@ -512,6 +633,12 @@ fn libraries() -> &'static str {
         }
         folders.join(":")
     })
+}
+
+/// Puts the certificate of the tests' authority where a server finds it, and returns the path.
+fn authority(path: &Path) -> &str {
+    fs::copy(certificates::authority_file(), path).unwrap();
+    text(path)
 }
 
 fn text(path: &Path) -> &str {
