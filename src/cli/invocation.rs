@@ -179,6 +179,7 @@ fn split(options: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::{ConflictArgument, DurabilityArgument, FsyncArgument};
     use super::*;
 
     fn call(line: &[&str]) -> Result<Invocation, clap::Error> {
@@ -200,6 +201,17 @@ mod tests {
         assert_eq!(arguments.files.uid, Some(7));
         assert_eq!(arguments.login.password_file.as_deref(), Some(Path::new("/a,b")));
         assert_eq!(arguments.connection.timeout.as_secs(), 5);
+    }
+
+    #[test]
+    fn journal_is_had_by_fstab_options_too() {
+        let options = "durability=journal,fsync=local,on_conflict=keep-both,state_dir=/var/lib/x";
+        let writing = mount(&["ftpfs", "ftp://h", "/m", "-o", options]).writing;
+        assert_eq!((writing.durability, writing.fsync), (DurabilityArgument::Journal, FsyncArgument::Local));
+        assert_eq!((writing.on_conflict, writing.state_dir), (ConflictArgument::KeepBoth, Some("/var/lib/x".into())));
+        for options in ["durability=disk", "fsync=journal", "on_conflict=both", "state_dir"] {
+            assert!(call(&["ftpfs", "ftp://h", "/m", "-o", options]).is_err(), "{options}");
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
         }
         if journal.set_aside_count > 0 {
             line("set aside", format!("{} in {}", count(journal.set_aside_count, "file"), journal.set_aside_directory));
+            set_aside_names(journal).into_iter().for_each(|name| line("", name));
         }
     }
     if status.lost.count > 0 {
@@ -71,6 +72,17 @@ fn journal_line(journal: &JournalStatus) -> String {
         pending => format!("{}, {} to be delivered", count(pending, "file"), bytes(journal.pending_bytes)),
     };
     format!("{pending}; in {}", journal.directory)
+}
+
+/// What was set aside, by its names in its folder.
+fn set_aside_names(journal: &JournalStatus) -> Vec<String> {
+    let name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let mut names: Vec<String> = journal.set_aside.iter().take(FILES_SHOWN_MAX).map(name).collect();
+    let hidden = journal.set_aside_count.saturating_sub(names.len());
+    if hidden > 0 {
+        names.push(format!("and {hidden} more"));
+    }
+    names
 }
 
 fn lost_line(lost: &LostStatus) -> String {
@@ -242,7 +254,7 @@ mod tests {
             pending_bytes: 1024,
             paused_by: Some("no route".into()),
             set_aside_directory: "/state/h/set-aside".into(),
-            set_aside_count: 1,
+            set_aside_count: 2,
             set_aside: vec!["/state/h/set-aside/1-1-b".into()],
         };
         let connections = ConnectionStatus {
@@ -286,7 +298,7 @@ mod tests {
             "  durability   close() returns when it is in the journal, fsync() when it is on the server\n",
             "  journal      2 files, 1.0 KiB to be delivered; in /state/h\n",
             "nothing is delivered at the moment: no route\n",
-            "  set aside    1 file in /state/h/set-aside\n",
+            "  set aside    2 files in /state/h/set-aside\n               1-1-b\n               and 1 more\n",
             "  given up     2 files since the mount began: /lost, and 1 before them\n",
             "    /a  2.0 KiB, for 12 s, 1.0 KiB sent, in the journal, open; last attempt: 552 Quota.\n    and 2 more",
         ] {
