@@ -46,6 +46,18 @@ impl Allowance {
         fits
     }
 
+    /// Takes so many bytes, as soon as there is room; false as for [`Self::wait_for_room`].
+    pub(super) fn take_or_wait(&self, bytes: u64, patience: Duration) -> bool {
+        loop {
+            if self.take(bytes) {
+                return true;
+            }
+            if !self.wait_for_room(bytes, patience) {
+                return false;
+            }
+        }
+    }
+
     /// Takes so many bytes that are there already, whether or not there is room.
     pub(super) fn take_over(&self, bytes: u64) {
         self.used.lock().bytes += bytes;
@@ -113,6 +125,37 @@ impl Allowance {
     pub(super) fn upload(self: &Arc<Self>) -> StreamPermit {
         self.used.lock().streams += 1;
         StreamPermit { allowance: Arc::clone(self) }
+    }
+}
+
+/// What a promised content takes of the local disk, as long as this is held.
+pub(super) struct Room {
+    allowance: Arc<Allowance>,
+    bytes: u64,
+}
+
+impl Room {
+    /// Takes over what is counted already.
+    pub(super) fn counted(allowance: &Arc<Allowance>, bytes: u64) -> Arc<Self> {
+        Arc::new(Self { allowance: Arc::clone(allowance), bytes })
+    }
+
+    /// Counts what is there already, whether or not there is room.
+    pub(super) fn taken_over(allowance: &Arc<Allowance>, bytes: u64) -> Arc<Self> {
+        allowance.take_over(bytes);
+        Self::counted(allowance, bytes)
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Room({} bytes)", self.bytes)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.allowance.give_back(self.bytes);
     }
 }
 

@@ -3,12 +3,15 @@
 //! Programs that keep files set times and permissions and stop where that fails, so what the server cannot keep
 //! is kept here for the mount and said in the log; another owner, which nobody would get, is refused.
 
+use super::content::{ContentState, Pending};
 use super::{
     Access, Filesystem, FilesystemError, FilesystemResult, Found, HandleId, InodeNumber, OpenFlags, SetAttributes,
     SetTime, to_timestamp,
 };
+use crate::journal::JournalError;
 use crate::protocol::{Entry, EntryKind, RemotePath, Timestamp};
 use crate::remote::RemoteError;
+use parking_lot::MutexGuard;
 
 impl Filesystem {
     /// Changes attributes and returns them as they are then.
@@ -57,7 +60,14 @@ impl Filesystem {
     ) -> FilesystemResult<()> {
         let content = self.content_of(ino);
         let is_local = match &content {
-            Some(content) => content.lock_settled(access, self.options.operation_timeout)?.is_authority(),
+            Some(content) => {
+                let content = content.lock_settled(access, self.options.operation_timeout)?;
+                if content.pending.is_some() && access == Access::MemoryOnly {
+                    // The journal hears of it, and its disk may be slow.
+                    return Err(FilesystemError::WouldWait);
+                }
+                content.is_authority()
+            }
             None => false,
         };
         let sized_by_handle = changes.size.is_none() || handle.is_some();
@@ -84,7 +94,7 @@ impl Filesystem {
             let mut content = content.lock_settled(access, self.options.operation_timeout)?;
             if content.is_authority() {
                 content.mode_wanted = Some(mode);
-                return Ok(());
+                return self.amend(content);
             }
         }
         let (path, mut entry) = self.changeable(access, ino)?;
@@ -110,7 +120,7 @@ impl Filesystem {
             let mut content = content.lock_settled(access, self.options.operation_timeout)?;
             if content.is_authority() {
                 content.time_wanted = Some(time);
-                return Ok(());
+                return self.amend(content);
             }
         }
         let (path, mut entry) = self.changeable(access, ino)?;
@@ -133,6 +143,24 @@ impl Filesystem {
         tracing::debug!(%path, "the server cannot set this time; shown for this mount only");
         self.overrides.set_modified(&path, time, &entry);
         Ok(())
+    }
+
+    /// What is promised gets the time and the permissions that were asked for since.
+    fn amend(&self, mut content: MutexGuard<'_, ContentState>) -> FilesystemResult<()> {
+        let is_promised = content.is_promised();
+        let (time, mode) = (content.time_wanted, content.mode_wanted);
+        let (Some(journal), Some(pending)) = (&self.journal, content.pending.as_mut().filter(|_| is_promised)) else {
+            return Ok(());
+        };
+        pending.modified = time.or(pending.modified);
+        pending.mode = mode.or(pending.mode);
+        let Pending { id, modified, mode, .. } = pending.clone();
+        drop(content);
+        match journal.amend(id, modified, mode) {
+            // Promised anew, or delivered, in between.
+            Ok(()) | Err(JournalError::NotPending(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Path and entry of something on the server whose attributes are to be changed there.

@@ -3,15 +3,21 @@
 //! While a file is open its version stays the same: a changed one gets another inode, so that no read can mix two.
 //! Once something is written here, this side decides what the file is until it is uploaded.
 
+use super::allowance::Room;
+use super::sending::Sending;
 use super::staging::{Staging, StagingArea};
 use super::streaming::Stream;
 use super::{Access, FilesystemError, FilesystemResult};
 use crate::cache::FileVersion;
-use crate::protocol::{Entry, Timestamp};
-use crate::remote::WriteMode;
+use crate::journal::{ContentId, Version};
+use crate::protocol::{Entry, RemotePath, Timestamp};
+use crate::remote::{Stored, WriteMode};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How often somebody who waits looks by himself.
+const SLOWEST_LOOK: Duration = Duration::from_millis(100);
 
 /// The content of one open file.
 pub(super) struct Content {
@@ -28,16 +34,58 @@ pub(super) enum Detached {
     Superseded,
 }
 
+/// A content that is in the journal, and waits for its delivery.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) id: ContentId,
+    pub(super) size: u64,
+    /// The modification time that the file shall get.
+    pub(super) modified: Option<Timestamp>,
+    /// The permission bits that it shall get.
+    pub(super) mode: Option<u32>,
+    /// The server is to be asked what it has before it is stored: another client may have been there meanwhile.
+    pub(super) check_first: bool,
+    /// The journal was damaged behind it: it may have been delivered, moved or removed already.
+    pub(super) doubtful: bool,
+    /// When it was promised, or read from the journal.
+    pub(super) committed_at: Instant,
+    /// The server is proved to have it; only its time, its permissions or the record are missing.
+    pub(super) stored: Option<Stored>,
+    /// What it takes of the local disk, until it is over.
+    pub(super) _room: Arc<Room>,
+}
+
+/// What goes on in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    None,
+    UnderWay,
+    /// Whoever has the claim waits for it to stop.
+    Stopping,
+}
+
 /// See [`Content`].
 pub(super) struct ContentState {
     /// What the server says of it; for a file that is not there yet, what it will say.
     pub(super) entry: Entry,
     /// The content on the server; `None` while the file exists on this side alone.
     pub(super) version: Option<FileVersion>,
-    /// What is written over it.
+    /// Whether the time in `version` is of our clock, as long as the server has told none.
+    pub(super) has_own_time: bool,
+    /// What is written over it. Where nobody has the file open, what is pending stays closed until it is read.
     pub(super) staging: Option<Staging>,
     /// Whether the server lacks something of it.
     pub(super) dirty: bool,
+    /// What the journal has promised of it, and the server is not proved to have.
+    pub(super) pending: Option<Pending>,
+    /// Whether there is more here than was promised.
+    pub(super) changed: bool,
+    /// Whether what is pending is on its way to the server, in the background.
+    pub(super) delivery: Delivery,
+    /// Bytes that are on their way or on the server.
+    pub(super) sent: u64,
+    /// The path it was opened by: should we be killed, the staging file is known by it.
+    opened_as: RemotePath,
     /// Since when, where it is.
     pub(super) dirty_since: Instant,
     /// Why the last upload failed; nothing where it did not.
@@ -60,25 +108,51 @@ pub(super) struct ContentState {
     pub(super) torn: bool,
     /// An upload, a rename or a removal is under way; whoever changes the file waits for its end.
     busy: bool,
+    /// It waits for the local disk, which has no deadline.
+    at_the_disk: bool,
     /// When that last got on.
     progress: Instant,
 }
 
 impl Content {
     /// The content of a file on the server.
-    pub(super) fn of_version(entry: Entry, version: FileVersion) -> Arc<Self> {
-        Self::new(entry, Some(version))
+    pub(super) fn of_version(path: RemotePath, entry: Entry, version: FileVersion) -> Arc<Self> {
+        Self::new(path, entry, Some(version))
     }
 
     /// The content of a file that is not on the server yet.
-    pub(super) fn of_new_file(entry: Entry) -> Arc<Self> {
-        Self::new(entry, None)
+    pub(super) fn of_new_file(path: RemotePath, entry: Entry) -> Arc<Self> {
+        Self::new(path, entry, None)
     }
 
-    fn new(entry: Entry, version: Option<FileVersion>) -> Arc<Self> {
+    /// The content of a file that an earlier mount has promised; `version` is what the server had then.
+    pub(super) fn of_pending(
+        path: RemotePath,
+        entry: Entry,
+        version: Option<FileVersion>,
+        pending: Pending,
+    ) -> Arc<Self> {
+        let content = Self::new(path, entry, version);
+        {
+            let mut state = content.lock();
+            state.dirty = true;
+            state.changed = false;
+            state.attempted = true;
+            state.pending = Some(pending);
+        }
+        content
+    }
+
+    fn new(path: RemotePath, entry: Entry, version: Option<FileVersion>) -> Arc<Self> {
         let state = ContentState {
             entry,
             dirty: version.is_none(),
+            changed: version.is_none(),
+            has_own_time: false,
+            pending: None,
+            delivery: Delivery::None,
+            sent: 0,
+            opened_as: path,
             dirty_since: Instant::now(),
             upload_error: None,
             uploaded: version.as_ref().map(|version| version.size),
@@ -92,6 +166,7 @@ impl Content {
             stream: Stream::Idle,
             torn: false,
             busy: false,
+            at_the_disk: false,
             progress: Instant::now(),
         };
         Arc::new(Self { state: Mutex::new(state), settled: Condvar::new() })
@@ -117,8 +192,9 @@ impl Content {
                 return Err(FilesystemError::WouldWait);
             }
             let deadline = state.progress + patience;
-            if self.settled.wait_until(&mut state, deadline).timed_out()
+            if self.settled.wait_until(&mut state, deadline.max(Instant::now() + SLOWEST_LOOK)).timed_out()
                 && state.busy
+                && !state.at_the_disk
                 && state.progress + patience <= deadline
             {
                 return Err(FilesystemError::TimedOut { during: "another operation on the same file".into() });
@@ -136,6 +212,32 @@ impl Content {
         state.busy = true;
         state.progress = Instant::now();
         Ok(Claim { content: Arc::clone(self) })
+    }
+
+    /// As [`Self::claim`], for a delivery that is under way: `None` where whoever has the claim waits for it to stop.
+    pub(super) fn claim_unless_stopping(self: &Arc<Self>) -> Option<Claim> {
+        let mut state = self.state.lock();
+        while state.busy {
+            if state.delivery == Delivery::Stopping {
+                return None;
+            }
+            self.settled.wait(&mut state);
+        }
+        state.busy = true;
+        state.progress = Instant::now();
+        Some(Claim { content: Arc::clone(self) })
+    }
+
+    /// Waits for `pause`, or until the delivery that is under way is to stop; says whether it is.
+    pub(super) fn wait_for_stop(&self, pause: Duration) -> bool {
+        let deadline = Instant::now() + pause;
+        let mut state = self.state.lock();
+        while state.delivery != Delivery::Stopping {
+            if self.settled.wait_until(&mut state, deadline).timed_out() {
+                return state.delivery == Delivery::Stopping;
+            }
+        }
+        true
     }
 
     /// Wakes all who wait for a change.
@@ -157,8 +259,11 @@ impl Content {
 impl ContentState {
     /// How many bytes the file has here.
     pub(super) fn size(&self) -> u64 {
-        let version = || self.version.as_ref().map_or(0, |version| version.size);
-        self.staging.as_ref().map_or_else(version, Staging::size)
+        match (&self.staging, &self.pending) {
+            (Some(staging), _) => staging.size(),
+            (None, Some(pending)) => pending.size,
+            (None, None) => self.version.as_ref().map_or(0, |version| version.size),
+        }
     }
 
     /// Whether this side decides what the file is, rather than the server.
@@ -177,6 +282,8 @@ impl ContentState {
         self.drop_stream();
         if why == Detached::Removed {
             self.dirty = false;
+            self.changed = false;
+            self.pending = None;
         }
     }
 
@@ -189,32 +296,71 @@ impl ContentState {
         entry
     }
 
-    /// The staging file, begun if there is none.
+    /// The staging file, begun if there is none; sealed where its content is promised.
     ///
     /// # Errors
     /// The disk's.
     pub(super) fn stage(&mut self, area: &StagingArea) -> FilesystemResult<&mut Staging> {
-        let staging = match self.staging.take() {
-            Some(staging) => staging,
-            None => {
+        let staging = match (self.staging.take(), &self.pending, &area.journal) {
+            (Some(staging), _, _) => staging,
+            (None, Some(pending), Some(journal)) => Staging::sealed(area, journal.open_pending(pending.id)?),
+            (None, _, _) => {
                 let base_len = self.version.as_ref().map_or(0, |version| version.size);
-                Staging::new(&area.directory, base_len, &area.allowance)?
+                Staging::new(area, base_len, &self.opened_as)?
             }
         };
         Ok(self.staging.insert(staging))
     }
 
+    /// The path it was opened by.
+    pub(super) fn opened_as(&self) -> &RemotePath {
+        &self.opened_as
+    }
+
+    /// Whether what is here is promised, so that writing on needs another staging file.
+    pub(super) fn is_sealed(&self) -> bool {
+        match &self.staging {
+            Some(staging) => staging.is_sealed(),
+            None => self.pending.is_some(),
+        }
+    }
+
+    /// The server is proved to have what is pending.
+    pub(super) fn is_stored(&mut self, id: ContentId, stored: Stored) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.id == id) {
+            pending.stored = Some(stored);
+        }
+    }
+
+    /// Whether all of it is in the journal.
+    pub(super) fn is_promised(&self) -> bool {
+        self.pending.is_some() && !self.changed
+    }
+
+    /// What the server has, as far as it has told so.
+    pub(super) fn base(&self) -> Option<Version> {
+        let version = self.version.as_ref()?;
+        let modified = version.modified.filter(|_| !self.has_own_time);
+        Some(Version { size: version.size, modified, unique: version.unique.clone() })
+    }
+
+    /// The permission bits that the file shall have: those asked for, else those of the file that it replaces.
+    pub(super) fn mode_to_set(&self) -> Option<u32> {
+        let given = self.version.as_ref().and(self.entry.mode);
+        self.mode_wanted.or(given)
+    }
+
     /// How the whole content becomes the file.
     pub(super) fn write_mode(&self) -> WriteMode {
         match self.version {
-            Some(_) => WriteMode::Replace { mode: self.mode_wanted.or(self.entry.mode) },
+            Some(_) => WriteMode::Replace { mode: self.mode_to_set() },
             None => WriteMode::Create,
         }
     }
 
-    /// Whether an upload, a rename or a removal is under way.
-    pub(super) fn is_claimed(&self) -> bool {
-        self.busy
+    /// Whether somebody takes over what a stream has begun.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.busy || self.delivery != Delivery::None
     }
 
     /// Notes that the file was changed at `time`.
@@ -223,6 +369,10 @@ impl ContentState {
             self.dirty_since = Instant::now();
         }
         self.dirty = self.detached != Some(Detached::Removed);
+        self.changed = self.dirty;
+        if let Some(staging) = &mut self.staging {
+            staging.is_worth_keeping(&self.opened_as);
+        }
         self.time_wanted = None;
         self.entry.modified = Some(time);
     }
@@ -234,10 +384,51 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// Ends what goes to the server by itself, a delivery or a stream, and returns what it has begun, if that is of use. It is to be
+    /// used or dropped before anything else is asked of the server: it may hold the only connection.
+    ///
+    /// # Errors
+    /// Why the content is lost; [`FilesystemError::TimedOut`].
+    pub(super) fn stop(&self, patience: Duration) -> FilesystemResult<Option<Sending>> {
+        self.stop_delivery(patience)?;
+        self.content.take_stream(patience)
+    }
+
+    fn stop_delivery(&self, patience: Duration) -> FilesystemResult<()> {
+        let mut state = self.content.lock();
+        // Each of its own waits has a deadline; this one is the net beneath them.
+        let deadline = Instant::now() + patience * 4;
+        self.content.notify();
+        while state.delivery != Delivery::None {
+            state.delivery = Delivery::Stopping;
+            self.content.notify();
+            if self.content.wait_until(&mut state, deadline) && state.delivery != Delivery::None {
+                return Err(FilesystemError::TimedOut { during: "a delivery of the same file".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The local disk is waited for, and by others as long as it takes, until the result is dropped.
+    pub(super) fn is_at_the_disk(&self) -> AtTheDisk<'_> {
+        self.content.state.lock().at_the_disk = true;
+        AtTheDisk(self)
+    }
+
     /// Tells those who wait that there is hope.
     pub(super) fn got_on(&self) {
         self.content.state.lock().progress = Instant::now();
         self.content.settled.notify_all();
+    }
+}
+
+/// See [`Claim::is_at_the_disk`].
+pub(super) struct AtTheDisk<'a>(&'a Claim);
+
+impl Drop for AtTheDisk<'_> {
+    fn drop(&mut self) {
+        self.0.content.state.lock().at_the_disk = false;
+        self.0.got_on();
     }
 }
 

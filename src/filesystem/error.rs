@@ -2,6 +2,7 @@
 //!
 //! Not here: which errno each becomes (`fuse::errno`), what a reply means (`remote::refusal`).
 
+use crate::journal::JournalError;
 use crate::remote::RemoteError;
 
 /// The result of a file operation.
@@ -74,6 +75,14 @@ pub enum FilesystemError {
         /// The operating system's words.
         reason: String,
     },
+    /// What was promised could not be delivered, and is kept on the local disk.
+    #[error("not delivered, and kept in {}: {reason}", at.display())]
+    SetAside {
+        /// Where it lies.
+        at: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The file is no longer the one that was opened.
     #[error("the file changed on the server while it was open")]
     Stale,
@@ -136,6 +145,16 @@ impl From<RemoteError> for FilesystemError {
             RemoteError::Protocol { reason } | RemoteError::Interrupted { reason } | RemoteError::Failed { reason } => {
                 Self::Failed { reason }
             }
+        }
+    }
+}
+
+impl From<JournalError> for FilesystemError {
+    fn from(error: JournalError) -> Self {
+        match error.disk_kind() {
+            Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Self::LocalNoSpace,
+            _ if matches!(error, JournalError::PathTooLong) => Self::NameTooLong,
+            _ => Self::LocalStorage { reason: error.to_string() },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! The operations lie in the files below, each a part of [`Filesystem`]: `lookup` (lookup, getattr, readlink, statfs),
 //! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr),
 //! `streaming`, `upload`. Beside them: what the filesystem tells of itself (`usage`), and what it forgets when told to (`refresh`).
+//! With a journal: `promise` (to the local disk), `delivery` (to the server, in the background), `conflict`, `restore` (after a crash).
 
 mod allowance;
 mod ask;
@@ -14,7 +15,9 @@ pub mod attributes;
 mod change;
 mod changes;
 pub mod clock;
+mod conflict;
 mod content;
+mod delivery;
 mod directory;
 pub mod error;
 pub mod handles;
@@ -25,10 +28,13 @@ mod namespace;
 mod open;
 pub mod options;
 mod overrides;
+mod promise;
+mod queue;
 mod ranges;
 mod read;
 mod refresh;
 mod rename;
+mod restore;
 mod sending;
 mod server;
 mod staging;
@@ -57,7 +63,8 @@ use content::Content;
 use handles::{Handle, HandleKind, Handles};
 use inodes::Inodes;
 use overrides::Overrides;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use queue::Queue;
 use server::Server;
 use staging::StagingArea;
 use std::sync::Arc;
@@ -81,7 +88,7 @@ pub type ReadDone = Box<dyn FnOnce(FilesystemResult<Vec<u8>>) + Send>;
 
 /// A directory of the server as a filesystem.
 ///
-/// Locks, in the order they are taken: `state`, then one file's content, then one of the innermost, which take no other
+/// Locks, in the order they are taken: `moving`, `state`, then one file's content, then one of the innermost, which take no other
 /// (`listings`, `overrides`, `space`, `lost`, the staging files' allowance, those of the reader). None is held while waiting for the server. What
 /// must not run twice on a file meanwhile (upload, rename, removal) holds a claim on it instead; several claims are taken in
 /// ascending order of inode numbers, and no claim is waited for with a lock held.
@@ -96,6 +103,10 @@ pub struct Filesystem {
     /// What may not be lost; `None` where failed uploads are.
     journal: Option<Arc<Journal>>,
     staging: StagingArea,
+    /// What is delivered in the background.
+    deliveries: Arc<Queue>,
+    /// Held for reading by those who tell the journal where something is, for writing while a directory gets another name.
+    moving: RwLock<()>,
     space: Mutex<Option<(Instant, SpaceInformation)>>,
     state: Mutex<State>,
     /// Files that were given up.
@@ -128,7 +139,9 @@ impl Filesystem {
         clock: Arc<dyn Clock>,
         journal: Option<(Journal, Recovered)>,
     ) -> FilesystemResult<Arc<Self>> {
-        let (journal, _recovered) = journal.unzip();
+        let (journal, recovered) = journal.unzip();
+        let journal = journal.map(Arc::new);
+        let allowance = Allowance::new(options.staging_bytes_max);
         let state = State { inodes: Inodes::new(root.clone()), handles: Handles::default() };
         let filesystem = Self {
             server: Server::new(remote, &options),
@@ -136,11 +149,10 @@ impl Filesystem {
             mounted_at: clock.system_time(),
             listings: Listings::new(options.listing_entries_max),
             overrides: Overrides::new(),
-            journal: journal.map(Arc::new),
-            staging: StagingArea {
-                directory: options.staging_dir.clone(),
-                allowance: Allowance::new(options.staging_bytes_max),
-            },
+            journal: journal.clone(),
+            staging: StagingArea { directory: options.staging_dir.clone(), allowance: Arc::clone(&allowance), journal },
+            deliveries: Queue::new(options.deliveries_max, allowance),
+            moving: RwLock::new(()),
             space: Mutex::new(None),
             state: Mutex::new(state),
             lost: Mutex::default(),
@@ -148,7 +160,12 @@ impl Filesystem {
             clock,
         };
         filesystem.list(Access::Server, &root)?;
-        Ok(Arc::new(filesystem))
+        if let Some(recovered) = recovered {
+            filesystem.restore(recovered);
+        }
+        let filesystem = Arc::new(filesystem);
+        filesystem.deliveries.begin(&filesystem);
+        Ok(filesystem)
     }
 
     /// How many files are not on the server as they are here.
@@ -177,6 +194,12 @@ impl Filesystem {
     /// The time of day as FTP can keep it.
     fn now(&self) -> Timestamp {
         to_timestamp(self.clock.system_time())
+    }
+}
+
+impl Drop for Filesystem {
+    fn drop(&mut self) {
+        self.deliveries.close();
     }
 }
 

@@ -42,6 +42,7 @@ impl Filesystem {
             return Err(FilesystemError::Exists);
         }
         let path = directory.join(&name);
+        self.settle_renames(access, &path)?;
         let made = self.server.ask(access)?.make_directory(&path);
         made.map_err(|error| self.unsure_of(&directory, &name, error))?;
         // What was just made is empty: that needs no question.
@@ -86,6 +87,7 @@ impl Filesystem {
         self.refuse_if_read_only()?;
         let directory = self.directory_path(parent)?;
         let name = parse_new_name(name)?;
+        self.settle_renames(access, &directory.join(&name))?;
         let taken = self.local_child(parent, &name).is_some()
             || self.entry(access, &directory, &name, self.options.attr_timeout)?.is_some();
         if taken { Err(FilesystemError::Exists) } else { Ok((directory, name)) }
@@ -141,14 +143,24 @@ impl Filesystem {
         self.refuse_if_read_only()?;
         let directory = self.directory_path(parent)?;
         let name = parse_name(name)?;
+        self.settle_renames(access, &directory.join(&name))?;
         let ino = self.state.lock().inodes.child(parent, &name);
         let claim = match ino.and_then(|ino| self.content_of(ino)) {
             Some(content) => Some(content.claim(access, self.options.operation_timeout)?),
             None => None,
         };
+        let pending =
+            claim.as_ref().and_then(|claim| claim.content.lock().pending.as_ref().map(|pending| pending.id.file));
+        if pending.is_some() {
+            self.server.ask(access)?;
+        }
         if let (Some(ino), Some(claim)) = (ino, &claim)
             && self.is_local_only(claim)
         {
+            if let Some(file) = pending {
+                self.preserve(access, ino, claim, &directory.join(&name))?;
+                self.drop_pending(file)?;
+            }
             self.removed(&directory, &name, Some(ino));
             return Ok(());
         }
@@ -178,8 +190,9 @@ impl Filesystem {
             }
             Err(error) => return Err(self.unsure_of(&directory, &name, error)),
         }
+        let dropped = pending.map_or(Ok(()), |file| self.drop_pending(file));
         self.removed(&directory, &name, ino);
-        Ok(())
+        dropped
     }
 
     /// What was tried with a name failed, and may have been done all the same: the next question goes to the server.
@@ -217,6 +230,7 @@ impl Filesystem {
             return Err(FilesystemError::NotEmpty);
         }
         let path = directory.join(&name);
+        self.settle_renames(access, &path)?;
         let result = self.server.ask(access)?.remove_directory(&path);
         match result {
             Ok(()) => {}

@@ -8,12 +8,11 @@ use super::content::Content;
 use super::handles::{Handle, HandleKind};
 use super::namespace::USUAL_FILE_MODES;
 use super::{
-    Access, DirtyFile, Filesystem, FilesystemError, FilesystemResult, Found, HandleId, InodeNumber, OpenFlags, Opened,
+    Access, Durability, Filesystem, FilesystemError, FilesystemResult, Found, HandleId, InodeNumber, OpenFlags, Opened,
 };
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 use std::sync::Arc;
-use std::time::Instant;
 
 impl Filesystem {
     /// Opens a file.
@@ -70,7 +69,7 @@ impl Filesystem {
         let Some(version) = FileVersion::of(&entry) else {
             return Err(FilesystemError::NotSupported { what: "telling the size of this file" });
         };
-        Ok(Content::of_version(entry, version))
+        Ok(Content::of_version(directory.join(&name), entry, version))
     }
 
     /// Enters a handle, and the content with the first of them.
@@ -114,6 +113,7 @@ impl Filesystem {
         self.refuse_if_read_only()?;
         let directory = self.directory_path(parent)?;
         let name = parse_new_name(name)?;
+        self.settle_renames(access, &directory.join(&name))?;
         let local = self.local_child(parent, &name);
         let there = match local {
             Some((_, entry)) => Some(entry),
@@ -167,7 +167,7 @@ impl Filesystem {
         entry.modified = Some(self.now());
         entry.mode = Some(mode);
         self.overrides.remove(&path);
-        let content = Content::of_new_file(entry.clone());
+        let content = Content::of_new_file(path.clone(), entry.clone());
         {
             let mut content = content.lock();
             content.stage(&self.staging)?;
@@ -195,21 +195,29 @@ impl Filesystem {
     /// [`FilesystemError::WouldWait`], [`FilesystemError::BadHandle`]; no other.
     pub fn release(&self, access: Access, handle: HandleId) -> FilesystemResult<()> {
         let (ino, content, flags) = self.file_handle(handle)?;
-        if flags.write
-            && self.take_back_writer(access, &content)?
-            && let Err(error) = self.upload(access, ino, &content)
+        let is_last = flags.write && self.take_back_writer(access, &content)?;
+        let result = if is_last { self.last_close(access, ino, &content) } else { Ok(()) };
+        self.drop_handle(handle);
+        if let Err(error) = result
+            && !self.keep(ino, &content, &error)
         {
             self.give_up(ino, &content, &error);
         }
-        self.drop_handle(handle);
         Ok(())
+    }
+
+    fn last_close(&self, access: Access, ino: InodeNumber, content: &Arc<Content>) -> FilesystemResult<()> {
+        match self.options.close {
+            Durability::Server => self.upload(access, ino, content),
+            Durability::Journal => self.promise(access, ino, content),
+        }
     }
 
     /// Counts one writer less, and says whether it was the last one of a dirty file. One step under one lock: of several
     /// handles released at once, exactly one is the last.
     fn take_back_writer(&self, access: Access, content: &Content) -> FilesystemResult<bool> {
         let mut content = content.lock();
-        let is_last_of_dirty = content.writers <= 1 && content.dirty;
+        let is_last_of_dirty = content.writers <= 1 && content.dirty && !content.is_promised();
         if is_last_of_dirty {
             self.server.ask(access)?;
         }
@@ -219,27 +227,13 @@ impl Filesystem {
 
     /// Nobody has a dirty file open any more and it could not be uploaded: close has said so, or says so in the log.
     fn give_up(&self, ino: InodeNumber, content: &Content, error: &FilesystemError) {
-        let place = self.place(ino);
-        let file = self.dirty_file(ino, content, Instant::now());
-        let was_new = {
-            let mut content = content.lock();
-            content.dirty = false;
-            content.version.is_none()
-        };
-        if let Some(file) = file {
-            self.lost.lock().push(DirtyFile { error: Some(error.clone()), ..file });
+        match self.file_path(ino) {
+            Some(path) => {
+                tracing::error!(%path, %error, "what was written to this file could not be uploaded and is lost")
+            }
+            None => tracing::error!(%ino, %error, "what was written to a file that has no name any more is lost"),
         }
-        let Some((directory, name)) = place else {
-            tracing::error!(%ino, %error, "what was written to a file that has no name any more is lost");
-            return;
-        };
-        tracing::error!(path = %directory.join(&name), %error, "what was written to this file could not be uploaded and is lost");
-        if was_new {
-            self.supersede(ino);
-        }
-        // Something of it may be on the server, or all of it; the next question tells.
-        self.listings.unpin(&directory, &name);
-        self.listings.distrust(&directory, &name, self.clock.instant());
+        self.gave_up(ino, content, error.clone());
     }
 
     /// Takes a file's handle away, and with the last of them what was known of the content.
@@ -251,11 +245,19 @@ impl Filesystem {
         let Some(inode) = state.inodes.get_mut(ino) else { return };
         inode.handles = inode.handles.saturating_sub(1);
         if inode.handles == 0 {
-            content.lock().drop_stream();
+            {
+                let mut content = content.lock();
+                if !content.is_promised() {
+                    content.drop_stream();
+                }
+                // What is promised is opened again when it is needed; a stream that is handed over still reads it.
+                if !content.dirty || content.is_promised() && !content.is_streaming() {
+                    // Not left to the last who holds the content: a stream's thread may, for a moment more, and others wait for the room.
+                    content.staging = None;
+                }
+            }
             content.notify();
             if !content.is_dirty() {
-                // Not left to the last who holds the content: a stream's thread may, for a moment more, and others wait for the room.
-                content.lock().staging = None;
                 inode.content = None;
             }
             self.server.close_streams(FileId(ino.0));

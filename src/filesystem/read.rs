@@ -1,6 +1,7 @@
 //! Reading files: clean ones through the cache's reader, written ones from their staging file.
 
 use super::content::Content;
+use super::staging::StagingArea;
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber, ReadDone, SeekFor};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::RemotePath;
@@ -49,7 +50,7 @@ impl Filesystem {
     }
 
     fn go_on_reading(self: &Arc<Self>, reading: Reading, done: ReadDone) {
-        let next = next_step(&reading);
+        let next = next_step(&reading, &self.staging);
         match next {
             Err(error) => done(Err(error)),
             Ok(Next::Bytes(bytes)) => done(Ok(bytes)),
@@ -136,8 +137,12 @@ impl Filesystem {
     }
 }
 
-fn next_step(reading: &Reading) -> FilesystemResult<Next> {
-    let content = reading.content.lock();
+fn next_step(reading: &Reading, area: &StagingArea) -> FilesystemResult<Next> {
+    let mut content = reading.content.lock();
+    if content.pending.is_some() {
+        // Closed when the last handle went.
+        content.stage(area)?;
+    }
     let size = content.size();
     let end = reading.offset.saturating_add(u64::from(reading.len)).min(size);
     if reading.offset >= end {

@@ -1,11 +1,14 @@
 //! Renaming.
 //!
-//! What is dirty under the old name is uploaded first, so that the server renames what the program wrote.
+//! What is dirty under the old name is uploaded first, so that the server renames what the program wrote. With a promise of the
+//! journal the name is all that changes where nothing of the file is on the server yet.
 
 use super::ask::{parse_name, parse_new_name};
 use super::content::{Claim, Detached};
-use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
-use crate::cache::FileId;
+use super::promise::{journal_version, try_record};
+use super::{Access, Durability, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use crate::cache::{FileId, FileVersion};
+use crate::journal::{FileNumber, Rename};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
 use crate::remote::RemoteError;
 
@@ -60,19 +63,138 @@ impl Filesystem {
             (false, Some(_)) if to.is_directory() => return Err(FilesystemError::IsDirectory),
             _ => {}
         }
+        for end in [&from, &to] {
+            self.settle_renames(access, &end.path())?;
+        }
         let claims = self.claim_ends(access, &from, &to)?;
         self.server.ask(access)?;
-        for (ino, claim) in &claims {
-            if Some(*ino) != to.ino {
-                self.upload_claimed(access, *ino, claim)?;
-            }
-        }
-        if let Some((ino, claim)) = claims.iter().find(|(ino, _)| Some(*ino) == to.ino) {
+        let (replaced, moved): (Vec<_>, Vec<_>) = claims.into_iter().partition(|(ino, _)| Some(*ino) == to.ino);
+        let replaced = replaced.first();
+        // What it has begun may hold the only connection.
+        if let Some((ino, claim)) = replaced {
             self.preserve(access, *ino, claim, &to.path())?;
         }
-        self.rename_on_server(access, &from, &to)?;
-        self.renamed(&from, &to, entry);
+        let mut is_alone = false;
+        for (ino, claim) in &moved {
+            is_alone = self.prepare_to_move(access, *ino, claim, from.is_directory())?;
+        }
+        match moved.first() {
+            Some((ino, claim)) if is_alone => {
+                self.rename_here(*ino, claim, replaced.map(|(_, claim)| claim), &from, &to)
+            }
+            _ => {
+                let replaced = replaced.and_then(|(_, claim)| Some(claim.content.lock().pending.as_ref()?.id.file));
+                self.rename_there(access, &from, &to, entry, replaced, &moved)
+            }
+        }
+    }
+
+    /// Brings a claimed file into a state in which it may get another name; true where that concerns nobody but the journal, since
+    /// nothing of it can be on the server.
+    fn prepare_to_move(
+        &self,
+        access: Access,
+        ino: InodeNumber,
+        claim: &Claim,
+        with_directory: bool,
+    ) -> FilesystemResult<bool> {
+        let (is_dirty, can_be_promised) = {
+            let content = claim.content.lock();
+            let in_journal = self.options.close == Durability::Journal || content.pending.is_some();
+            (content.dirty, in_journal && !content.has_holes())
+        };
+        if !is_dirty {
+            return Ok(false);
+        }
+        if !can_be_promised || self.commit(access, ino, claim).is_err() {
+            return self.upload_claimed(access, ino, claim).map(|()| false);
+        }
+        if with_directory || self.is_local_only(claim) {
+            // It would be brought to the old name.
+            drop(claim.stop(self.options.operation_timeout)?);
+            return Ok(!with_directory);
+        }
+        self.upload_claimed(access, ino, claim).map(|()| false)
+    }
+
+    /// Gives a promised file, of which nothing is on the server, another name.
+    fn rename_here(
+        &self,
+        ino: InodeNumber,
+        claim: &Claim,
+        replaced: Option<&Claim>,
+        from: &End,
+        to: &End,
+    ) -> FilesystemResult<()> {
+        let pending = claim.content.lock().pending.as_ref().map(|pending| pending.id.file);
+        let (Some(journal), Some(file)) = (&self.journal, pending) else { return Err(FilesystemError::Stale) };
+        let known = to.entry.as_ref().and_then(FileVersion::of);
+        let (base, version, replaces) = match replaced {
+            Some(replaced) => {
+                let content = replaced.content.lock();
+                // What it shows is ours, and what the server has may be older.
+                (content.base(), content.version.clone(), content.pending.as_ref().map(|pending| pending.id.file))
+            }
+            None => (known.as_ref().map(journal_version), known, None),
+        };
+        let _durable = try_record(|| journal.moved(file, &to.path(), base.clone(), replaces))?;
+        let shown = {
+            let mut content = claim.content.lock();
+            content.version = version;
+            content.shown()
+        };
+        self.renamed(from, to, shown.clone());
+        let shown = Entry { name: to.name.clone(), ..shown };
+        self.listings.pin(&to.directory, shown, self.clock.instant());
+        self.deliveries.push(ino, true);
         Ok(())
+    }
+
+    /// Renames on the server; what is pending follows.
+    fn rename_there(
+        &self,
+        access: Access,
+        from: &End,
+        to: &End,
+        entry: Entry,
+        replaces: Option<FileNumber>,
+        moved: &[(InodeNumber, Claim)],
+    ) -> FilesystemResult<()> {
+        let needs_record = from.is_directory() || replaces.is_some();
+        let Some(journal) = self.journal.as_ref().filter(|_| needs_record) else {
+            self.rename_on_server(access, from, to)?;
+            self.renamed(from, to, entry);
+            return Ok(());
+        };
+        // Nobody promises anything under a name that is about to be another.
+        let _moving = self.moving.write();
+        let rename = Rename { from: from.path(), to: to.path(), replaces };
+        let number = journal.renaming(rename)?;
+        let result = self.rename_on_server(access, from, to);
+        let is_done = match &result {
+            Ok(()) => true,
+            Err(error) if error.is_final() => false,
+            // Nobody knows: whoever needs the names next asks, and so does the next mount.
+            Err(_) => return result,
+        };
+        if is_done {
+            let waiting: Vec<_> =
+                moved.iter().filter_map(|(ino, claim)| Some((*ino, claim, self.place(*ino)?))).collect();
+            self.renamed(from, to, entry);
+            for (ino, claim, (old_directory, name)) in waiting {
+                let content = claim.content.lock();
+                let (is_dirty, shown) = (content.dirty, content.shown());
+                drop(content);
+                if let Some((directory, _)) = self.place(ino).filter(|_| is_dirty) {
+                    self.listings.unpin(&old_directory, &name);
+                    self.listings.pin(&directory, shown, self.clock.instant());
+                }
+            }
+        }
+        if let Err(error) = try_record(|| journal.renamed(number, is_done)) {
+            tracing::error!(from = %from.path(), to = %to.path(), %error, "that a rename was done cannot be written down; the server is asked again");
+        }
+        result
     }
 
     fn end(&self, access: Access, parent: InodeNumber, name: Name, fresh: bool) -> FilesystemResult<End> {

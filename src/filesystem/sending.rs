@@ -77,6 +77,11 @@ impl Sending {
         self.mode
     }
 
+    /// Whether this is the beginning of a whole content of so many bytes at a path.
+    pub(super) fn is_of(&self, path: &RemotePath, size: u64) -> bool {
+        self.path == *path && self.offset <= size && matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. })
+    }
+
     /// The first byte of the file that this is about.
     pub(super) fn start(&self) -> u64 {
         match self.mode {

@@ -2,7 +2,8 @@
 //!
 //! The staging file is laid over the server's version (the base): what was written here or fetched already is
 //! *present*; of the rest, what lies below the base's end is fetched when it is read or uploaded, and what lies beyond is zeros.
-//! It has no name, so nothing of it is left when we are gone.
+//! With a journal it lies in the state directory, where the next mount finds it should we be killed; without one it has no
+//! name, and nothing of it is left then. What is *sealed* was promised as it is, and is never written to again.
 //!
 //! What a stream has sent may be *punched* out to make room: it is then neither here nor, until the upload is proved, the
 //! server's to give back.
@@ -11,10 +12,12 @@ use super::allowance::Allowance;
 use super::changes::Changes;
 use super::ranges::RangeSet;
 use super::{FilesystemError, FilesystemResult};
+use crate::journal::{self, Journal, Sealed};
+use crate::protocol::RemotePath;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The longest file: what the kernel can express.
@@ -24,11 +27,36 @@ const SIZE_MAX: u64 = i64::MAX as u64;
 pub(super) struct StagingArea {
     pub(super) directory: PathBuf,
     pub(super) allowance: Arc<Allowance>,
+    /// Where staging files are made, if there is one; then not in `directory`.
+    pub(super) journal: Option<Arc<Journal>>,
+}
+
+/// The file below a staging.
+enum Backing {
+    /// Without a name.
+    Nameless(File),
+    /// The journal knows of it and promises nothing.
+    Begun { staging: journal::Staging, worthless: bool },
+    /// It is being committed, and read meanwhile.
+    Committing(File),
+    /// It is promised.
+    Sealed(Arc<Sealed>),
+}
+
+impl Backing {
+    fn file(&self) -> &File {
+        match self {
+            Self::Nameless(file) | Self::Committing(file) => file,
+            Self::Begun { staging, .. } => staging.file(),
+            Self::Sealed(sealed) => sealed.file(),
+        }
+    }
 }
 
 /// The content of one file as seen in this mount.
 pub(super) struct Staging {
-    file: File,
+    backing: Backing,
+    journal: Option<Arc<Journal>>,
     size: u64,
     base_len: u64,
     present: RangeSet,
@@ -36,6 +64,8 @@ pub(super) struct Staging {
     punched: Range<u64>,
     changes: Changes,
     allowance: Arc<Allowance>,
+    /// Whether what is present counts against the allowance.
+    counted: bool,
 }
 
 impl Staging {
@@ -44,11 +74,128 @@ impl Staging {
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn new(directory: &Path, base_len: u64, allowance: &Arc<Allowance>) -> FilesystemResult<Self> {
-        let file = tempfile::tempfile_in(directory)?;
-        file.set_len(base_len)?;
-        let (present, allowance) = (RangeSet::default(), Arc::clone(allowance));
-        Ok(Self { file, size: base_len, base_len, present, punched: 0..0, changes: Changes::default(), allowance })
+    pub(super) fn new(area: &StagingArea, base_len: u64, path: &RemotePath) -> FilesystemResult<Self> {
+        let backing = match &area.journal {
+            Some(journal) => Backing::Begun { staging: journal.begin(path)?, worthless: false },
+            None => Backing::Nameless(tempfile::tempfile_in(&area.directory)?),
+        };
+        let staging = Self::over(area, backing, base_len);
+        staging.file().set_len(base_len)?;
+        Ok(staging)
+    }
+
+    /// A promised content, all of which is here. What it takes of the disk is not counted: the promise is.
+    pub(super) fn sealed(area: &StagingArea, sealed: Sealed) -> Self {
+        let size = sealed.size();
+        let mut staging = Self::over(area, Backing::Sealed(Arc::new(sealed)), 0);
+        staging.size = size;
+        staging.counted = false;
+        staging.present.insert(0..size);
+        staging
+    }
+
+    /// A copy of the first `len` bytes of a promised content, to be written on; they are counted already.
+    pub(super) fn next(area: &StagingArea, staging: journal::Staging, len: u64) -> Self {
+        let mut next = Self::over(area, Backing::Begun { staging, worthless: false }, 0);
+        next.size = len;
+        next.present.insert(0..len);
+        // What was promised is not on the server yet.
+        next.changes.wrote(0..len, 0);
+        next
+    }
+
+    fn over(area: &StagingArea, backing: Backing, base_len: u64) -> Self {
+        Self {
+            backing,
+            journal: area.journal.clone(),
+            size: base_len,
+            base_len,
+            present: RangeSet::default(),
+            punched: 0..0,
+            changes: Changes::default(),
+            allowance: Arc::clone(&area.allowance),
+            counted: true,
+        }
+    }
+
+    fn file(&self) -> &File {
+        self.backing.file()
+    }
+
+    /// Whether it is promised, and may not be written to.
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self.backing, Backing::Sealed(_))
+    }
+
+    /// The last net below those who write: what is promised never changes.
+    fn must_be_writable(&self) -> FilesystemResult<()> {
+        match self.backing {
+            Backing::Nameless(_) | Backing::Begun { .. } => Ok(()),
+            Backing::Committing(_) | Backing::Sealed(_) => {
+                Err(FilesystemError::LocalStorage { reason: "this content is promised as it is".into() })
+            }
+        }
+    }
+
+    /// Whether the journal can promise it.
+    pub(super) fn can_be_committed(&self) -> bool {
+        matches!(self.backing, Backing::Begun { .. }) && !self.has_holes() && self.bytes_missing() == 0
+    }
+
+    /// Takes the file to be committed; reads go on. What is given back to [`Self::put_back`] or [`Self::seal`] ends that.
+    ///
+    /// # Errors
+    /// The disk's; nothing was taken then.
+    pub(super) fn take_for_commit(&mut self) -> FilesystemResult<journal::Staging> {
+        let copy = self.file().try_clone()?;
+        match std::mem::replace(&mut self.backing, Backing::Committing(copy)) {
+            Backing::Begun { staging, .. } => Ok(staging),
+            other => {
+                self.backing = other;
+                Err(FilesystemError::LocalStorage { reason: "it cannot be committed as it is".into() })
+            }
+        }
+    }
+
+    /// The commit failed.
+    pub(super) fn put_back(&mut self, staging: journal::Staging) {
+        self.backing = Backing::Begun { staging, worthless: false };
+    }
+
+    /// The commit is done. What it takes of the disk is the promise's from now on: so many bytes.
+    pub(super) fn seal(&mut self, sealed: Sealed) -> u64 {
+        self.backing = Backing::Sealed(Arc::new(sealed));
+        let bytes = if self.counted { self.size - self.present.missing_below(self.size) } else { 0 };
+        self.counted = false;
+        bytes
+    }
+
+    /// The promised content that it is.
+    pub(super) fn as_sealed(&self) -> Option<Arc<Sealed>> {
+        match &self.backing {
+            Backing::Sealed(sealed) => Some(Arc::clone(sealed)),
+            _ => None,
+        }
+    }
+
+    /// The server has all of it: should we be killed, nothing of it is worth keeping.
+    pub(super) fn is_worthless(&mut self) {
+        if let (Backing::Begun { staging, worthless }, Some(journal)) = (&mut self.backing, &self.journal)
+            && !*worthless
+        {
+            *worthless = true;
+            journal.worthless(staging);
+        }
+    }
+
+    /// It is about to be changed.
+    pub(super) fn is_worth_keeping(&mut self, path: &RemotePath) {
+        if let (Backing::Begun { staging, worthless: worthless @ true }, Some(journal)) =
+            (&mut self.backing, &self.journal)
+        {
+            *worthless = false;
+            journal.worth_keeping(staging, path);
+        }
     }
 
     /// Whether nothing of it lies below what was written here.
@@ -87,12 +234,13 @@ impl Staging {
     /// The disk's; nothing has changed then.
     pub(super) fn punch(&mut self, range: Range<u64>) -> FilesystemResult<()> {
         use rustix::fs::{FallocateFlags, fallocate};
+        self.must_be_writable()?;
         let start = if self.has_holes() { self.punched.end } else { range.start };
         if start >= range.end {
             return Ok(());
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(&self.file, flags, start, range.end - start).map_err(std::io::Error::from)?;
+        fallocate(self.file(), flags, start, range.end - start).map_err(std::io::Error::from)?;
         let from = if self.has_holes() { self.punched.start } else { start };
         self.punched = from..range.end;
         self.allowance.give_back(self.present.remove(start..range.end));
@@ -105,12 +253,13 @@ impl Staging {
     /// The disk's; nothing has changed then.
     pub(super) fn release(&mut self, end: u64) -> FilesystemResult<bool> {
         use rustix::fs::{FallocateFlags, fallocate};
+        self.must_be_writable()?;
         let present = end - self.present.missing_in(&(0..end));
         if present == 0 {
             return Ok(false);
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(&self.file, flags, 0, end).map_err(std::io::Error::from)?;
+        fallocate(self.file(), flags, 0, end).map_err(std::io::Error::from)?;
         self.base_len = self.base_len.max(end);
         self.allowance.give_back(self.present.remove(0..end));
         Ok(true)
@@ -151,19 +300,34 @@ impl Staging {
         self.present.missing_below(self.base_len)
     }
 
+    /// What of it is not here.
+    pub(super) fn missing_ranges(&self) -> Vec<Range<u64>> {
+        let mut missing = Vec::new();
+        let mut offset = 0;
+        while let Some(gap) = self.present.first_gap(offset..self.base_len) {
+            offset = gap.end;
+            missing.push(gap);
+        }
+        if self.has_holes() {
+            missing.push(self.punched.clone());
+        }
+        missing
+    }
+
     /// Writes what was fetched from the base at `offset`; what is present already is newer and stays.
     ///
     /// # Errors
     /// The disk's.
     pub(super) fn fill(&mut self, offset: u64, bytes: &[u8]) -> FilesystemResult<()> {
         let end = offset.saturating_add(bytes.len() as u64);
+        self.must_be_writable()?;
         while let Some(gap) = self.first_missing(offset..end) {
             let from = usize::try_from(gap.start - offset).unwrap_or(usize::MAX);
             let to = usize::try_from(gap.end - offset).unwrap_or(usize::MAX);
             if !self.allowance.take(gap.end - gap.start) {
                 return Err(FilesystemError::LocalNoSpace);
             }
-            let written = self.file.write_all_at(bytes.get(from..to).unwrap_or_default(), gap.start);
+            let written = self.file().write_all_at(bytes.get(from..to).unwrap_or_default(), gap.start);
             written.inspect_err(|_| self.allowance.give_back(gap.end - gap.start))?;
             self.present.insert(gap);
         }
@@ -177,11 +341,12 @@ impl Staging {
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> FilesystemResult<bool> {
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= SIZE_MAX);
         let end = end.ok_or(FilesystemError::TooLarge)?;
+        self.must_be_writable()?;
         let new = self.present.missing_in(&(offset..end));
         if !self.allowance.take(new) {
             return Ok(false);
         }
-        self.file.write_all_at(bytes, offset).inspect_err(|_| self.allowance.give_back(new))?;
+        self.file().write_all_at(bytes, offset).inspect_err(|_| self.allowance.give_back(new))?;
         self.present.insert(offset..end);
         self.changes.wrote(offset..end, self.size);
         self.size = self.size.max(end);
@@ -196,7 +361,8 @@ impl Staging {
         if size > SIZE_MAX {
             return Err(FilesystemError::TooLarge);
         }
-        self.file.set_len(size)?;
+        self.must_be_writable()?;
+        self.file().set_len(size)?;
         self.base_len = self.base_len.min(size);
         self.allowance.give_back(self.present.truncate(size));
         if size <= self.punched.start {
@@ -219,7 +385,7 @@ impl Staging {
         }
         use rustix::fs::{FallocateFlags, fallocate};
         use std::io::ErrorKind;
-        let reserved = fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len).map_err(std::io::Error::from);
+        let reserved = fallocate(self.file(), FallocateFlags::KEEP_SIZE, offset, len).map_err(std::io::Error::from);
         match reserved {
             Err(error) if !matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Interrupted) => Err(error.into()),
             _ => Ok(()),
@@ -233,14 +399,19 @@ impl Staging {
     pub(super) fn read(&self, offset: u64, len: usize) -> FilesystemResult<Vec<u8>> {
         let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len.min(rest)];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.file().read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.allowance.give_back(self.present.truncate(0));
+        if self.counted {
+            self.allowance.give_back(self.present.truncate(0));
+        }
+        if let (Backing::Begun { staging, .. }, Some(journal)) = (&self.backing, &self.journal) {
+            journal.discard(staging);
+        }
     }
 }
 
@@ -248,14 +419,19 @@ impl Drop for Staging {
 mod tests {
     use super::*;
 
+    fn area(bytes_max: u64) -> StagingArea {
+        StagingArea { directory: std::env::temp_dir(), allowance: Allowance::new(bytes_max), journal: None }
+    }
+
     fn staging(base_len: u64) -> Staging {
-        Staging::new(&std::env::temp_dir(), base_len, &Allowance::new(100)).unwrap()
+        Staging::new(&area(100), base_len, &RemotePath::root()).unwrap()
     }
 
     #[test]
     fn what_is_staged_counts_once_and_is_given_back() {
-        let allowance = Allowance::new(10);
-        let mut staging = Staging::new(&std::env::temp_dir(), 0, &allowance).unwrap();
+        let area = area(10);
+        let allowance = Arc::clone(&area.allowance);
+        let mut staging = Staging::new(&area, 0, &RemotePath::root()).unwrap();
         assert!(staging.write(0, b"01234567").unwrap());
         assert!(staging.write(2, b"23456789").unwrap());
         assert_eq!(staging.write(10, b"x"), Ok(false));

@@ -4,10 +4,10 @@
 //! that promises. Whoever uploads the file takes the stream over and sends the rest.
 
 use super::allowance::Allowance;
-use super::content::{Claim, Content, ContentState};
+use super::content::{Content, ContentState};
 use super::sending::Sending;
 use super::staging::Staging;
-use super::{Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use super::{Durability, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::remote::{RemoteError, WriteMode};
 use std::sync::Arc;
 use std::thread;
@@ -110,6 +110,11 @@ impl ContentState {
         Ok(())
     }
 
+    /// Whether a thread reads the staging file.
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.stream, Stream::Running(_))
+    }
+
     /// Whether part of the content is neither here nor proved to be on the server.
     pub(super) fn has_holes(&self) -> bool {
         self.staging.as_ref().is_some_and(Staging::has_holes)
@@ -131,7 +136,9 @@ impl ContentState {
 
     /// Where a stream would begin, if `len` bytes are there for it.
     fn stream_start(&self, len: u64, append_min: u64) -> Option<u64> {
-        let staging = self.staging.as_ref().filter(|_| self.dirty && self.detached.is_none())?;
+        // What is pending is delivered first, or replaced by what is promised next: one upload to a name at a time.
+        let is_meant = self.dirty && self.detached.is_none() && self.pending.is_none();
+        let staging = self.staging.as_ref().filter(|_| is_meant)?;
         let start = match self.uploaded {
             Some(uploaded) if uploaded >= append_min => uploaded,
             _ if staging.has_no_base() => 0,
@@ -164,7 +171,7 @@ impl Filesystem {
         // Both locks, so that the name is the one it has until somebody claims the file, and with it the stream.
         let guard = self.state.lock();
         let mut state = content.lock();
-        if state.is_claimed() {
+        if state.is_awaited() {
             return;
         }
         let Some(start) = state.stream_start(len, self.options.stream_start_bytes) else { return };
@@ -172,10 +179,16 @@ impl Filesystem {
         let (Some(directory), Some(permit)) = (guard.inodes.path(parent), self.staging.allowance.stream()) else {
             return;
         };
-        let mode = if start > 0 { WriteMode::Append { size: start } } else { state.write_mode() };
+        // What is going to be promised is never half there under its own name.
+        let is_promised = self.options.close == Durability::Journal;
+        let mode = match start {
+            0 if is_promised => WriteMode::Replace { mode: state.mode_to_set() },
+            0 => state.write_mode(),
+            size => WriteMode::Append { size },
+        };
         let patience = self.options.operation_timeout;
         let sending = Sending::new(self.server.for_thread(), directory.join(&name), mode, patience, permit);
-        state.attempted = true;
+        state.attempted |= !matches!(mode, WriteMode::Replace { .. });
         state.stream = Stream::Running(Running { start, taken: start, sent: start, order: Order::Send });
         let (shared, allowance) = (Arc::clone(content), Arc::clone(&self.staging.allowance));
         let thread = thread::Builder::new().name("upload".into());
@@ -186,21 +199,21 @@ impl Filesystem {
     }
 }
 
-impl Claim {
-    /// Ends the stream's thread, and returns what it has begun, if that is of use.
+impl Content {
+    /// Ends the stream's thread, and returns what it has begun, if that is of use; for who has the claim, or delivers the file.
     ///
     /// # Errors
     /// Why the content is lost; [`FilesystemError::TimedOut`].
     pub(super) fn take_stream(&self, patience: Duration) -> FilesystemResult<Option<Sending>> {
-        let mut state = self.content.lock();
+        let mut state = self.lock();
         let deadline = Instant::now() + patience * 4;
         while let Stream::Running(running) = &mut state.stream {
             if running.order == Order::Send {
                 running.order = Order::HandOver;
             }
-            self.content.notify();
+            self.notify();
             // Each of its own waits has a deadline; this one is the net beneath them.
-            if self.content.wait_until(&mut state, deadline) {
+            if self.wait_until(&mut state, deadline) {
                 return Err(FilesystemError::TimedOut { during: "sending what was written before".into() });
             }
         }
@@ -306,9 +319,9 @@ fn wait_for_order(content: &Content, pause: Duration) {
 /// Gives what was begun to who has claimed the file; back to the thread where nobody waits for it any more.
 fn hand_over(content: &Content, sending: Sending) -> Option<Sending> {
     let mut state = content.lock();
-    let is_claimed = state.is_claimed();
+    let is_awaited = state.is_awaited();
     match &mut state.stream {
-        Stream::Running(running) if !is_claimed => {
+        Stream::Running(running) if !is_awaited => {
             running.order = Order::Send;
             Some(sending)
         }

@@ -6,6 +6,7 @@ mod directories;
 mod faults;
 mod files;
 mod in_place;
+mod journal;
 mod names;
 mod streams;
 mod uploads;

@@ -3,13 +3,14 @@
 //! Until the server has proved that it holds the content, the file stays dirty and whoever asked gets the error.
 
 use super::content::{Claim, Content, Detached};
+use super::promise::{journal_version, try_record};
 use super::sending::Sending;
 use super::staging::Staging;
 use super::streaming::{PIECE_LEN, Stream};
-use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use super::{Access, Durability, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, Name, RemotePath};
-use crate::remote::{RemoteError, RemoteResult, Stored, WriteMode};
+use crate::remote::{RemoteResult, Stored, WriteMode};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,9 +37,17 @@ impl Filesystem {
             return Ok(());
         }
         self.server.ask(access)?;
-        let begun = claim.take_stream(self.options.operation_timeout)?;
+        let begun = claim.stop(self.options.operation_timeout)?;
         if claim.content.lock().detached == Some(Detached::Superseded) {
             return Err(FilesystemError::Stale);
+        }
+        let (is_pending, is_changed) = {
+            let content = claim.content.lock();
+            (content.pending.is_some(), content.changed)
+        };
+        // Never past what was promised before: after a crash that would be delivered over it.
+        if is_pending && (!is_changed || self.commit(access, ino, claim).is_ok()) {
+            return self.deliver_claimed(ino, claim, begun.filter(|_| !is_changed));
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
         let path = directory.join(&name);
@@ -89,13 +98,15 @@ impl Filesystem {
         let mode = {
             let mut content = claim.content.lock();
             content.stage(&self.staging)?;
-            content.attempted = true;
-            content.write_mode()
+            let mode = content.write_mode();
+            content.attempted |= mode == WriteMode::Create;
+            mode
         };
         let mut sending = self.sending(path, mode);
         Ok((self.send_rest(claim, &mut sending)?, mode))
     }
 
+    /// A new upload that nobody is refused.
     pub(super) fn sending(&self, path: &RemotePath, mode: WriteMode) -> Sending {
         let permit = self.staging.allowance.upload();
         Sending::new(self.server.for_thread(), path.clone(), mode, self.options.operation_timeout, permit)
@@ -139,19 +150,13 @@ impl Filesystem {
         };
         self.server.forget(FileId(ino.0));
         entry.modified = stored.modified.or_else(|| self.time_until_listed());
-        if let Some(time) = time_wanted {
-            match self.server.ask(access)?.set_modified(&path, time) {
-                Ok(kept) => entry.modified = Some(kept),
-                Err(error) if error.is_worth_another_try() => return Err(error.into()),
-                // The content is there: that it shall not have this time is no reason to call it lost.
-                Err(error) => {
-                    if !matches!(error, RemoteError::Unsupported { .. }) {
-                        tracing::warn!(%path, %error, "the time could not be set; shown for this mount only");
-                    }
-                    self.overrides.set_modified(&path, time, &entry);
-                }
-            }
+        let mut has_own_time = stored.modified.is_none();
+        if let Some(time) = time_wanted
+            && let Some(kept) = self.set_stored_time(&path, time, &entry)?
+        {
+            (entry.modified, has_own_time) = (Some(kept), false);
         }
+        claim.content.lock().has_own_time = has_own_time;
         let is_new = mode == Some(WriteMode::Create);
         match (mode_wanted, mode) {
             (Some(wanted), Some(WriteMode::Replace { mode: Some(given) })) if wanted == given => {
@@ -162,6 +167,7 @@ impl Filesystem {
             (None, _) if is_new => entry.mode = Some(entry.mode.unwrap_or(0o644)),
             (None, _) => {}
         }
+        self.over(claim, &path, &entry);
         self.settle(ino, claim, directory, entry);
         Ok(())
     }
@@ -173,6 +179,25 @@ impl Filesystem {
         }
         self.overrides.set_mode(path, mode);
         None
+    }
+
+    /// What was promised of the file before is over by this upload.
+    fn over(&self, claim: &Claim, path: &RemotePath, entry: &Entry) {
+        if let Some(journal) = &self.journal {
+            journal.tidy();
+        }
+        let pending = {
+            let mut content = claim.content.lock();
+            if let Some(staging) = &mut content.staging {
+                staging.is_worthless();
+            }
+            content.pending.take()
+        };
+        let (Some(journal), Some(pending)) = (&self.journal, pending) else { return };
+        let version = FileVersion { size: entry.size.unwrap_or_default(), modified: entry.modified, unique: None };
+        if let Err(error) = try_record(|| journal.uploaded(pending.id, path, journal_version(&version))) {
+            tracing::error!(%path, %error, "an older content of this file may be taken for undelivered by the next mount");
+        }
     }
 
     /// From now on the server decides again what the file is.
@@ -187,6 +212,8 @@ impl Filesystem {
             content.time_wanted = None;
             content.mode_wanted = None;
             content.dirty = false;
+            content.changed = false;
+            content.sent = 0;
             content.stream = Stream::Idle;
         }
         if let Some(inode) = state.inodes.get_mut(ino) {
@@ -248,7 +275,7 @@ impl Filesystem {
         path: &RemotePath,
     ) -> FilesystemResult<()> {
         // What a stream has begun is not to come back to the name once it is another's, or nobody's.
-        if let Ok(begun) = claim.take_stream(self.options.operation_timeout) {
+        if let Ok(begun) = claim.stop(self.options.operation_timeout) {
             drop(begun);
         }
         let is_open = self.state.lock().inodes.get(ino).is_some_and(|inode| inode.handles > 0);
@@ -266,14 +293,39 @@ impl Filesystem {
         }
     }
 
-    /// Uploads every file that is still dirty; for the end of the mount. Returns the paths that failed.
+    /// Brings everything that is still dirty to the server, and waits for what is delivered in the background; for the end of the mount, and
+    /// on demand. Returns the paths that failed.
     pub fn flush_all(&self) -> Vec<(RemotePath, FilesystemError)> {
-        let contents = self.contents();
-        let upload = |(ino, content): (InodeNumber, Arc<Content>)| {
-            let error = self.upload(Access::Server, ino, &content).err()?;
-            Some((self.file_path(ino).unwrap_or_else(RemotePath::root), error))
-        };
-        contents.into_iter().filter(|(_, content)| content.is_dirty()).filter_map(upload).collect()
+        let mut failed = Vec::new();
+        for (ino, content) in self.contents() {
+            let is_meant = {
+                let state = content.lock();
+                state.dirty && !state.is_promised()
+            };
+            if !is_meant {
+                continue;
+            }
+            let result = match self.options.close {
+                Durability::Server => self.upload(Access::Server, ino, &content),
+                Durability::Journal => self.promise(Access::Server, ino, &content),
+            };
+            if let Err(error) = result {
+                failed.push((self.file_path(ino).unwrap_or_else(RemotePath::root), error));
+            }
+        }
+        self.deliveries.hurry();
+        for (ino, content) in self.contents() {
+            let error = {
+                let state = content.lock();
+                state.is_promised().then(|| state.upload_error.clone())
+            };
+            if let Some(error) = error {
+                let error = error.or_else(|| self.deliveries.paused_by());
+                let error = error.unwrap_or_else(|| FilesystemError::TimedOut { during: "its delivery".into() });
+                failed.push((self.file_path(ino).unwrap_or_else(RemotePath::root), error));
+            }
+        }
+        failed
     }
 }
 

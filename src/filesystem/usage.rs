@@ -134,7 +134,7 @@ impl Filesystem {
             pending_bytes: pending.iter().map(|pending| pending.commit.size).sum(),
             pending: pending.len(),
             set_aside: journal.list_set_aside().unwrap_or_default(),
-            paused_by: None,
+            paused_by: self.deliveries.paused_by(),
         })
     }
 
@@ -163,8 +163,8 @@ impl Filesystem {
                 dirty_for: now.saturating_duration_since(content.dirty_since),
                 open: content.writers > 0,
                 error: content.upload_error.clone(),
-                in_journal: false,
-                sent: 0,
+                in_journal: content.is_promised(),
+                sent: content.sent,
             })?
         };
         // Removed from the server by somebody else while it was open: it has the name it was opened by.

@@ -478,9 +478,10 @@ impl fuser::Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        // Changes of directories are on the server before they are answered.
-        reply.ok();
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let ino = ino_of(ino);
+        let operation = Operation::on(request, "fsyncdir", ino.0, Kind::Transfer);
+        self.done(operation, reply, move |filesystem, access| filesystem.fsync_directory(access, ino));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {

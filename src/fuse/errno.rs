@@ -55,9 +55,10 @@ pub(super) fn of(error: &FilesystemError) -> Errno {
         FilesystemError::TimedOut { .. } => Errno::ETIMEDOUT,
         FilesystemError::Unreachable { .. } => Errno::EHOSTUNREACH,
         // `WouldWait` to somebody who may wait is a fault of ours.
-        FilesystemError::WouldWait | FilesystemError::LocalStorage { .. } | FilesystemError::Failed { .. } => {
-            Errno::EIO
-        }
+        FilesystemError::WouldWait
+        | FilesystemError::LocalStorage { .. }
+        | FilesystemError::SetAside { .. }
+        | FilesystemError::Failed { .. } => Errno::EIO,
     }
 }
 
@@ -83,6 +84,7 @@ pub(super) fn level_of(error: &FilesystemError) -> Level {
         | FilesystemError::NoSpace { .. }
         | FilesystemError::LocalNoSpace
         | FilesystemError::LocalStorage { .. }
+        | FilesystemError::SetAside { .. }
         | FilesystemError::Stale
         | FilesystemError::BadHandle
         | FilesystemError::TimedOut { .. }

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::disk::{Disk, LocalDisk};
 use super::error::{JournalError, JournalResult};
-use super::log::{Durable, Log, Space, staging_directory};
+use super::log::{Appended, Durable, Log, Space, staging_directory};
 use super::names::Names;
 use super::opening::{Recovered, discard, open};
 use super::record::{Commit, ContentId, FileNumber, Record, Rename, RenameNumber, Version};
@@ -28,7 +28,7 @@ use super::set_aside::{list, seconds_now, set_aside, staging_path, sync_moves};
 use super::staging::{Committed, Sealed, Staging};
 use super::state_directory::StateDirectory;
 use super::table::{PendingFile, Table, is_at_or_below};
-use crate::protocol::RemotePath;
+use crate::protocol::{RemotePath, Timestamp};
 
 /// The journal of one mounted directory. All methods may be called from any thread; none of them waits for the server.
 ///
@@ -81,18 +81,18 @@ impl Journal {
         self.make(ContentId { file: self.log.new_file(), generation: 1 }, path)
     }
 
-    /// Makes a staging file for the next content of a committed file, with the same bytes in it: those of a disk that can share
-    /// blocks are not copied.
+    /// Makes a staging file for the next content of a committed file, with the first `len` of its bytes in it: those of a disk
+    /// that can share blocks are not copied.
     ///
     /// # Errors
     /// The disk's; `sealed` stands as it was.
-    pub fn begin_next(&self, sealed: &Sealed, path: &RemotePath) -> JournalResult<Staging> {
+    pub fn begin_next(&self, sealed: &Sealed, path: &RemotePath, len: u64) -> JournalResult<Staging> {
         let content = next(sealed.content);
         let staging = self.make(content, path)?;
-        match copy(&sealed.file, sealed.size, &staging.file) {
+        match copy(&sealed.file, sealed.size.min(len), &staging.file) {
             Ok(()) => Ok(staging),
             Err(error) => {
-                self.discard(staging);
+                self.discard(&staging);
                 Err(JournalError::disk("copying a committed content")(error))
             }
         }
@@ -232,6 +232,37 @@ impl Journal {
         self.log.sync(&appended)
     }
 
+    /// What is pending shall get another modification time and other permission bits. Not synced: a power loss may
+    /// bring back those before.
+    ///
+    /// # Errors
+    /// [`JournalError::NotPending`]; the disk's.
+    pub fn amend(&self, content: ContentId, modified: Option<Timestamp>, mode: Option<u32>) -> JournalResult<()> {
+        let _not_synced = self.log.append(Space::LeaveReserve, |table| {
+            let pending = table.get(content.file).filter(|pending| pending.content == content);
+            let PendingFile { commit, committed_at, doubtful, .. } =
+                pending.cloned().ok_or(JournalError::NotPending(content))?;
+            let commit = Commit { modified, mode, ..commit };
+            Ok(vec![Record::Committed { content, at: committed_at, doubtful, commit }])
+        })?;
+        Ok(())
+    }
+
+    /// What a staging file holds has become as it is on the server: it is not worth keeping, should the mount die. Not synced.
+    pub fn worthless(&self, staging: &Staging) {
+        discard(&self.log, staging.content);
+    }
+
+    /// The opposite of [`Self::worthless`]: something was written to it again.
+    pub fn worth_keeping(&self, staging: &Staging, path: &RemotePath) {
+        let content = staging.content;
+        if let Err(error) =
+            self.log.append(Space::LeaveReserve, |_| Ok(vec![Record::Begun { content, path: path.clone() }]))
+        {
+            tracing::debug!(%error, %content, "what a staging file is for cannot be written down");
+        }
+    }
+
     /// What is pending of `file` shall go to `path` instead, where the server has `base`. What is pending of `replaces` is over.
     ///
     /// For what has not reached the server under its old path; otherwise the server renames: [`Self::renaming`].
@@ -297,10 +328,31 @@ impl Journal {
             path = Some(pending.ok_or(JournalError::NotPending(content))?.commit.path.clone());
             Ok(vec![Record::SetAside { content, path: path.clone(), reason: reason.to_owned() }])
         })?;
-        let _durable = self.log.sync(&appended)?;
+        self.put_aside(&appended, content, path.as_ref(), reason)
+    }
+
+    /// Gives up what was never promised, and keeps what is there of it: as [`Self::set_aside`].
+    ///
+    /// # Errors
+    /// The disk's: it is kept where it is, and moved at the next mount at the latest.
+    pub fn set_aside_unpromised(&self, staging: &Staging, path: &RemotePath, reason: &str) -> JournalResult<PathBuf> {
+        let content = staging.content;
+        let record = Record::SetAside { content, path: Some(path.clone()), reason: reason.to_owned() };
+        let appended = self.log.append(Space::UseReserve, |_| Ok(vec![record]))?;
+        self.put_aside(&appended, content, Some(path), reason)
+    }
+
+    fn put_aside(
+        &self,
+        appended: &Appended,
+        content: ContentId,
+        path: Option<&RemotePath>,
+        reason: &str,
+    ) -> JournalResult<PathBuf> {
+        let _durable = self.log.sync(appended)?;
         let directory = self.directory.path();
         let moved = || {
-            let at = set_aside(self.disk.as_ref(), directory, content, path.as_ref(), reason)?;
+            let at = set_aside(self.disk.as_ref(), directory, content, path, reason)?;
             sync_moves(self.disk.as_ref(), directory)?;
             Ok(at)
         };
@@ -360,8 +412,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes the journal anew where most of it is about what is over. Staging files that come and go without a promise do not do that by themselves,
+    /// for those who make them may not wait for a sync of the disk.
+    pub fn tidy(&self) {
+        self.log.tidy();
+    }
+
     /// Removes a staging file that was never committed, or not since.
-    pub fn discard(&self, staging: Staging) {
+    pub fn discard(&self, staging: &Staging) {
         discard(&self.log, staging.content);
         self.remove(staging.content);
     }
@@ -394,6 +452,11 @@ impl Journal {
     /// Renames of which it is not known whether the server did them, and that something pending waits for.
     pub fn renames(&self) -> Vec<(RenameNumber, Rename)> {
         self.log.look(|table| table.renames().iter().map(|(number, rename)| (*number, rename.clone())).collect())
+    }
+
+    /// Whether there are any such.
+    pub fn has_renames(&self) -> bool {
+        self.log.look(|table| !table.renames().is_empty())
     }
 
     /// What is pending of a file.
@@ -460,7 +523,7 @@ fn next(content: ContentId) -> ContentId {
 /// Copies a content to an empty file, by sharing its blocks where the disk can.
 fn copy(from: &File, size: u64, to: &File) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+    if size > 0 && rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return to.set_len(size);
     }
     let mut buffer = vec![0; 1 << 20];

@@ -162,6 +162,9 @@ impl Log {
         if state.file.is_none() {
             self.rewrite(&mut state)?;
         }
+        // These two are written by those who must not wait for a disk's sync.
+        let may_compact =
+            !records.iter().all(|record| matches!(record, Record::Begun { .. } | Record::Discarded { .. }));
         let sequence = state.sequence;
         let mut bytes = Vec::new();
         let mut next = sequence;
@@ -177,7 +180,9 @@ impl Log {
             state.tail.push_back((sequence, record, outcome.clone()));
         }
         state.sequence = next;
-        self.compact_if_due(&mut state);
+        if may_compact {
+            self.compact_if_due(&mut state);
+        }
         Ok(Appended(outcome))
     }
 
@@ -242,6 +247,11 @@ impl Log {
             }
         }
         self.synced.notify_all();
+    }
+
+    /// Writes the journal anew, where that is due: for those who can wait for the disk.
+    pub(super) fn tidy(&self) {
+        self.compact_if_due(&mut self.state.lock());
     }
 
     /// Writes the journal anew where most of it is about what is over. A failure costs nothing but the space.

@@ -52,6 +52,11 @@ impl Sealed {
         self.size
     }
 
+    /// The file, to be read.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Reads up to `len` bytes from `offset` on; fewer only where the content ends.
     ///
     /// # Errors

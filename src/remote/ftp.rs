@@ -67,9 +67,7 @@ impl fmt::Debug for FtpRemote {
 
 impl Remote for FtpRemote {
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
-        let listing = self.server.list(directory, self.server.deadline())?;
-        self.server.clear_leftovers(directory, &listing);
-        Ok(listing)
+        self.server.list(directory, self.server.deadline())
     }
 
     fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {

@@ -74,6 +74,8 @@ pub struct Behaviour {
     pub bytes_lost: usize,
     /// Whether others wait for the connections of writes.
     pub writes_wanted: bool,
+    /// Whether no call reaches it.
+    pub unreachable: bool,
 }
 
 impl Default for Behaviour {
@@ -95,6 +97,7 @@ impl Default for Behaviour {
             restart_keeps_tail: true,
             bytes_lost: 0,
             writes_wanted: false,
+            unreachable: false,
         }
     }
 }
@@ -264,6 +267,9 @@ impl MemoryRemote {
     fn call<T>(&self, operation: Operation, work: impl FnOnce(&mut State) -> RemoteResult<T>) -> RemoteResult<T> {
         let mut state = self.shared.state.lock();
         *state.calls.entry(operation).or_default() += 1;
+        if state.behaviour.unreachable {
+            return Err(RemoteError::Unreachable { reason: "a test has cut the cable".into() });
+        }
         let fault = state.take_fault(operation);
         if let Some((error, When::Before)) = fault {
             return Err(error);

@@ -29,7 +29,7 @@ fn sample() -> Sample {
     let moved = commit(&journal, "/moved", b"moved").content().file;
     let _durable = journal.moved(moved, &path("/elsewhere"), None, None).unwrap();
     let first = commit(&journal, "/twice", b"first");
-    let next = journal.begin_next(&first, &path("/twice")).unwrap();
+    let next = journal.begin_next(&first, &path("/twice"), u64::MAX).unwrap();
     next.file().write_all_at(b"later", 0).unwrap();
     let _committed = journal.commit(next, new_file("/twice", b"later")).unwrap();
     commit(&journal, "/d/file", b"in a directory");

@@ -183,7 +183,7 @@ impl<'a> Mount<'a> {
             }
             Operation::Discard => {
                 if let Some((staging, _)) = self.open.pop() {
-                    self.journal.discard(staging);
+                    self.journal.discard(&staging);
                 }
                 true
             }
@@ -194,7 +194,7 @@ impl<'a> Mount<'a> {
         let staging = match self.promised.at(at).and_then(|file| self.journal.pending_of(file)) {
             Some(pending) => {
                 let sealed = self.journal.open_pending(pending.content).unwrap();
-                self.journal.begin_next(&sealed, at)
+                self.journal.begin_next(&sealed, at, u64::MAX)
             }
             None => match self.open.iter().position(|(_, open)| open == at) {
                 Some(index) => Ok(self.open.swap_remove(index).0),

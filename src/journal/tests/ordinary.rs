@@ -33,7 +33,7 @@ fn content_written_on_is_a_copy_and_the_committed_one_stays() {
     let base = tempfile::tempdir().unwrap();
     let (journal, _) = open(base.path());
     let sealed = commit(&journal, "/a", b"one");
-    let staging = journal.begin_next(&sealed, &path("/a")).unwrap();
+    let staging = journal.begin_next(&sealed, &path("/a"), u64::MAX).unwrap();
     staging.file().write_all_at(b"X", 0).unwrap();
     assert_eq!(sealed.read(0, 100).unwrap(), b"one");
     let next = journal.commit(staging, new_file("/a", b"Xne")).unwrap().sealed;
@@ -47,7 +47,7 @@ fn delivery_of_an_older_content_becomes_the_base_of_the_newer() {
     let base = tempfile::tempdir().unwrap();
     let (journal, _) = open(base.path());
     let sealed = commit(&journal, "/a", b"one");
-    let staging = journal.begin_next(&sealed, &path("/a")).unwrap();
+    let staging = journal.begin_next(&sealed, &path("/a"), u64::MAX).unwrap();
     let next = journal.commit(staging, new_file("/a", b"one")).unwrap().sealed;
     let _durable = journal.uploaded(sealed.content(), &path("/a"), version(3)).unwrap();
     let left = journal.pending_of(next.content().file).unwrap();
@@ -156,7 +156,7 @@ fn discarded_staging_file_is_gone() {
     let staging = journal.begin(&path("/a")).unwrap();
     staging.file().write_all_at(b"delivered without the journal", 0).unwrap();
     let content = staging.content();
-    journal.discard(staging);
+    journal.discard(&staging);
     assert!(!journal.staging_path(content).exists());
 }
 

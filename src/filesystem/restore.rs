@@ -1,0 +1,201 @@
+//! What an earlier mount has promised is in the filesystem again before anybody sees it; and renames whose result nobody knows.
+
+use super::allowance::Room;
+use super::content::{Content, Pending};
+use super::promise::try_record;
+use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use crate::cache::FileVersion;
+use crate::journal::{PendingFile, Recovered, Rename};
+use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
+use crate::remote::RemoteError;
+use std::time::Instant;
+
+impl Filesystem {
+    /// Enters what is pending, and queues it.
+    pub(super) fn restore(&self, recovered: Recovered) {
+        for rename in recovered.renames.iter().map(|(_, rename)| rename) {
+            if let Err(error) = self.settle_renames(Access::Server, &rename.from) {
+                tracing::warn!(from = %rename.from, to = %rename.to, %error, "it is not known whether this rename was done");
+            }
+        }
+        let Some(journal) = &self.journal else { return };
+        // Their paths are those that they have behind the renames.
+        for pending in journal.pending() {
+            match self.restore_file(&pending) {
+                Some(ino) => self.deliveries.push(ino, false),
+                None => {
+                    tracing::error!(path = %pending.commit.path, "what is pending for this path has no place in this mount; it stays in the journal")
+                }
+            }
+        }
+    }
+
+    fn restore_file(&self, file: &PendingFile) -> Option<InodeNumber> {
+        let PendingFile { content, commit, committed_at, doubtful, .. } = file;
+        let (parent, directory, name) = self.ensure_parents(&commit.path)?;
+        let written = Timestamp { seconds: *committed_at, nanoseconds: 0, precision: Precision::Second };
+        let mut entry = Entry::new(name.clone(), EntryKind::File);
+        entry.size = Some(commit.size);
+        entry.modified = commit.modified.or(Some(written));
+        entry.mode = commit.mode.or(Some(0o644));
+        let version = commit.base.as_ref().map(|base| FileVersion {
+            size: base.size,
+            modified: base.modified,
+            unique: base.unique.clone(),
+        });
+        let pending = Pending {
+            id: *content,
+            size: commit.size,
+            modified: commit.modified,
+            mode: commit.mode,
+            committed_at: Instant::now(),
+            check_first: true,
+            doubtful: *doubtful,
+            stored: None,
+            _room: Room::taken_over(&self.staging.allowance, commit.size),
+        };
+        let held = Content::of_pending(commit.path.clone(), entry.clone(), version, pending);
+        let mut state = self.state.lock();
+        let ino = state.inodes.ensure(parent, &commit.path, &name, EntryKind::File);
+        state.inodes.get_mut(ino)?.content = Some(held);
+        drop(state);
+        self.listings.pin(&directory, entry, self.clock.instant());
+        Some(ino)
+    }
+
+    /// The inode of the directory that `path` lies in, made with those above it; `None` for what is not below the root.
+    fn ensure_parents(&self, path: &RemotePath) -> Option<(InodeNumber, RemotePath, Name)> {
+        let rest = match path.as_bytes().strip_prefix(self.root.as_bytes())? {
+            rest if self.root.is_root() => rest,
+            rest => rest.strip_prefix(b"/")?,
+        };
+        let names: Option<Vec<Name>> = rest.split(|byte| *byte == b'/').map(|name| Name::new(name).ok()).collect();
+        let mut names = names?;
+        let last = names.pop()?;
+        let mut state = self.state.lock();
+        let (mut at, mut directory) = (InodeNumber::ROOT, self.root.clone());
+        for name in names {
+            directory = directory.join(&name);
+            at = state.inodes.ensure(at, &directory, &name, EntryKind::Directory);
+        }
+        Some((at, directory, last))
+    }
+
+    /// Looks into the renames at `path`, above or below it whose result is not known.
+    ///
+    /// # Errors
+    /// [`FilesystemError::WouldWait`]; why the server could not be asked: nobody knows then where what lies there belongs.
+    pub(super) fn settle_renames(&self, access: Access, path: &RemotePath) -> FilesystemResult<()> {
+        let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_renames()) else { return Ok(()) };
+        self.server.ask(access)?;
+        // One that is under way holds this, so what is found here is one whose answer got lost.
+        let _moving = self.moving.write();
+        for (number, rename) in journal.renames() {
+            let is_meant = [&rename.from, &rename.to].iter().any(|end| is_related(end, path));
+            if !is_meant {
+                continue;
+            }
+            // With neither there, what is pending of it is stored where it was, if it can be.
+            let is_done = !self.is_there(&rename.from)? && self.is_there(&rename.to)?;
+            tracing::info!(from = %rename.from, to = %rename.to, is_done, "a rename whose answer got lost");
+            try_record(|| journal.renamed(number, is_done))?;
+            if is_done {
+                self.follow(&rename);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::settle_renames`], for what is pending.
+    ///
+    /// # Errors
+    /// As for [`Self::settle_renames`].
+    pub(super) fn settle_renames_of(&self, pending: &Pending) -> FilesystemResult<()> {
+        let file = self.journal.as_ref().and_then(|journal| journal.pending_of(pending.id.file));
+        file.map_or(Ok(()), |file| self.settle_renames(Access::Server, &file.commit.path))
+    }
+
+    fn is_there(&self, path: &RemotePath) -> FilesystemResult<bool> {
+        match self.server.ask(Access::Server)?.stat(path) {
+            Ok(_) => Ok(true),
+            Err(RemoteError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A rename was done that was thought not to be: what is pending has other paths in the journal by now.
+    fn follow(&self, rename: &Rename) {
+        let now = self.clock.instant();
+        for end in [&rename.from, &rename.to] {
+            self.listings.forget_tree(end);
+        }
+        for (ino, content) in self.contents() {
+            let Some(pending) = content.lock().pending.clone() else { continue };
+            let Some(file) = self.journal.as_ref().and_then(|journal| journal.pending_of(pending.id.file)) else {
+                continue;
+            };
+            let old = self.place(ino);
+            let is_there = old.as_ref().is_some_and(|(directory, name)| directory.join(name) == file.commit.path);
+            if is_there {
+                continue;
+            }
+            let Some((parent, directory, name)) = self.ensure_parents(&file.commit.path) else { continue };
+            self.state.lock().inodes.relink(ino, parent, &name);
+            let shown = {
+                let mut content = content.lock();
+                content.entry.name = name;
+                content.shown()
+            };
+            if let Some((directory, name)) = old {
+                self.listings.unpin(&directory, &name);
+                self.listings.distrust(&directory, &name, now);
+            }
+            self.listings.pin(&directory, shown, now);
+        }
+    }
+}
+
+/// Whether one of the two is the other, or above it.
+fn is_related(one: &RemotePath, other: &RemotePath) -> bool {
+    let is_above = |above: &RemotePath, below: &RemotePath| {
+        above.is_root()
+            || below
+                .as_bytes()
+                .strip_prefix(above.as_bytes())
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    };
+    is_above(one, other) || is_above(other, one)
+}
+
+impl FilesystemError {
+    /// Whether trying again is in vain.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NotFound
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::IsDirectory
+            | Self::NotDirectory
+            | Self::Refused { .. }
+            | Self::NameNotAllowed { .. }
+            | Self::NameTooLong
+            | Self::TooLarge => true,
+            Self::WouldWait
+            | Self::NotPermitted { .. }
+            | Self::LoginRefused { .. }
+            | Self::ReadOnly
+            | Self::NoSpace { .. }
+            | Self::LocalNoSpace
+            | Self::LocalStorage { .. }
+            | Self::SetAside { .. }
+            | Self::Stale
+            | Self::BadHandle
+            | Self::InvalidArgument
+            | Self::NoData
+            | Self::NotSupported { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreachable { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+}
