@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ftpfs::pool::ServerOptions;
 use ftpfs::protocol::{EntryKind, Name, RemotePath, Secret};
@@ -207,6 +207,22 @@ fn directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent(k
     assert_eq!(remote.stat(&path("/unlisted/f")).unwrap().size, Some(3));
 }
 
+fn half_an_upload_that_nobody_goes_on_with_is_removed(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    let place = |name: &str| server.folder().join(name);
+    let (old, young) = (".ftpfs-0123456789abcdef.part", ".ftpfs-0123456789abcdee.part");
+    for name in [old, young] {
+        fs::write(place(name), "half").unwrap();
+    }
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
+    fs::File::options().write(true).open(place(old)).unwrap().set_modified(long_ago).unwrap();
+    server.give("");
+    remote.store(&path("/file"), &mut &b"1"[..]).unwrap();
+    remote.list(&RemotePath::root()).unwrap();
+    servers::wait_until("what was left behind is gone", || !place(old).exists());
+    assert!(place(young).exists());
+}
+
 fn restarted_server_costs_no_operation_its_truth(kind: ServerKind) {
     let Some(mut server) = Server::start(kind, ServerSettings::default()) else { return };
     let mut options = options(&server);
@@ -254,19 +270,19 @@ on! {
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
-        restarted_server_costs_no_operation_its_truth;
+        restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     proftpd = Proftpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
-        restarted_server_costs_no_operation_its_truth;
+        restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     pure_ftpd = PureFtpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
-        restarted_server_costs_no_operation_its_truth
+        restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed
         listing_that_was_cut_short_proves_nothing_absent
         names_beyond_ascii_are_stored_where_a_listing_cannot_show_them;
     pyftpdlib = Pyftpdlib:
@@ -274,11 +290,11 @@ on! {
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
-        restarted_server_costs_no_operation_its_truth;
+        restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     embedded = Embedded:
         contract_holds contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
-        restarted_server_costs_no_operation_its_truth;
+        restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
 }

@@ -13,6 +13,7 @@ pub mod connections;
 mod data_tls;
 pub mod encryption;
 pub mod error;
+pub mod lease;
 mod opening;
 pub mod options;
 #[expect(clippy::module_inception, reason = "the folder's main type, in a file of its name")]
@@ -26,8 +27,9 @@ pub mod transfer;
 pub use connections::Connections;
 pub use encryption::{Encryption, TlsFindings};
 pub use error::PoolError;
+pub use lease::{Lease, SharedSession};
 pub use options::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
-pub use pool::{Lease, Pool, Purpose, SharedSession};
+pub use pool::{Pool, Purpose};
 pub use profile::{ServerKind, ServerProfile, Verdict, VerdictCell};
 pub use retry::Repeat;
 pub use session::Session;

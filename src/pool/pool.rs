@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +22,7 @@ use super::ceiling::Ceiling;
 use super::connections::Connections;
 use super::encryption;
 use super::error::PoolError;
+use super::lease::{Lease, SharedSession};
 use super::options::ServerOptions;
 use super::profile::ServerProfile;
 use super::session::Session;
@@ -50,7 +50,7 @@ pub enum Purpose {
     Write,
 }
 
-struct Inner {
+pub(super) struct Inner {
     options: Arc<ServerOptions>,
     profile: Arc<ServerProfile>,
     state: Mutex<State>,
@@ -93,7 +93,7 @@ struct LeaseRecord {
     wake: Option<Wake>,
 }
 
-type Wake = Arc<dyn Fn() + Send + Sync>;
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Waiter {
@@ -190,7 +190,7 @@ impl Pool {
     pub fn shared(&self, deadline: Instant) -> Result<SharedSession, PoolError> {
         match self.inner.acquire(Want::Shared, deadline)? {
             Granted::Shared(session) | Granted::Exclusive(session, ..) => {
-                Ok(SharedSession { session, inner: Arc::clone(&self.inner) })
+                Ok(SharedSession::new(session, Arc::clone(&self.inner)))
             }
         }
     }
@@ -202,7 +202,7 @@ impl Pool {
     pub fn exclusive(&self, purpose: Purpose, deadline: Instant) -> Result<Lease, PoolError> {
         let inner = Arc::clone(&self.inner);
         match self.inner.acquire(Want::Exclusive(purpose), deadline)? {
-            Granted::Exclusive(session, number, wanted) => Ok(Lease { session, number, wanted, discard: false, inner }),
+            Granted::Exclusive(session, number, wanted) => Ok(Lease::new(session, number, wanted, inner)),
             Granted::Shared(_) => Err(PoolError::TimedOut { during: "waiting for a connection", sent: false }),
         }
     }
@@ -393,7 +393,7 @@ impl Inner {
     }
 
     /// Takes a lent session back: kept where it is in step, closed where not.
-    fn take_back(&self, number: u64, session: &Arc<Session>, discard: bool) {
+    pub(super) fn take_back(&self, number: u64, session: &Arc<Session>, discard: bool) {
         let is_quiet = !discard && session.control().is_quiet();
         let mut state = self.state.lock();
         state.leases.remove(&number);
@@ -408,6 +408,13 @@ impl Inner {
         self.changed.notify_all();
     }
 
+    /// The transfer that has this lease hears of it when it is wanted.
+    pub(super) fn on_wanted(&self, number: u64, wake: Wake) {
+        if let Some(record) = self.state.lock().leases.get_mut(&number) {
+            record.wake = Some(wake);
+        }
+    }
+
     fn retire(&self, session: &Session) {
         if let Some(ConnectionError::OutOfStep { .. }) = session.control().failure()
             && session.control().is_pipelining()
@@ -418,7 +425,7 @@ impl Inner {
         session.control().quit();
     }
 
-    fn give_back_shared(&self, session: &Arc<Session>) {
+    pub(super) fn give_back_shared(&self, session: &Arc<Session>) {
         let mut state = self.state.lock();
         if let Some(slot) = &mut state.shared
             && Arc::ptr_eq(&slot.session, session)
@@ -617,80 +624,5 @@ impl Backoff {
         self.failure = None;
         self.delay = Duration::ZERO;
         self.until = Instant::now();
-    }
-}
-
-/// The session that questions are pipelined on, for as long as this lives.
-#[derive(Debug)]
-pub struct SharedSession {
-    session: Arc<Session>,
-    inner: Arc<Inner>,
-}
-
-impl Deref for SharedSession {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
-
-impl Drop for SharedSession {
-    fn drop(&mut self) {
-        self.inner.give_back_shared(&self.session);
-    }
-}
-
-/// A session lent whole, for as long as this lives. Where it is dropped out of step the session is closed.
-#[derive(Debug)]
-pub struct Lease {
-    session: Arc<Session>,
-    number: u64,
-    wanted: Arc<AtomicBool>,
-    discard: bool,
-    inner: Arc<Inner>,
-}
-
-impl Lease {
-    /// Whether somebody waits for this session and none is free. Only reads are ever asked to give way.
-    pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Acquire)
-    }
-
-    /// Calls `wake` when [`Self::is_wanted`] turns true, from whichever thread waits; at once where it is true
-    /// already. `wake` must not block.
-    pub fn on_wanted(&self, wake: Box<dyn Fn() + Send + Sync>) {
-        let wake: Wake = Arc::from(wake);
-        let mut state = self.inner.state.lock();
-        if let Some(record) = state.leases.get_mut(&self.number) {
-            record.wake = Some(Arc::clone(&wake));
-        }
-        drop(state);
-        if self.is_wanted() {
-            wake();
-        }
-    }
-
-    /// Closes the session instead of giving it back.
-    pub fn discard(mut self) {
-        self.discard = true;
-    }
-
-    pub(super) fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-}
-
-impl Deref for Lease {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.inner.take_back(self.number, &self.session, self.discard);
     }
 }

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::PoolError;
-use super::pool::{Lease, Pool, Purpose, SharedSession};
+use super::lease::{Lease, SharedSession};
+use super::pool::{Pool, Purpose};
 use crate::connection::deadlines::remaining;
 
 /// Attempts at one operation. A session that dies each time is the operation's doing, and more would not help.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::data_tls::{self, DataTls, Expected, Hello};
 use super::error::PoolError;
+use super::lease::Lease;
 use super::opening::{self, Opening};
-use super::pool::Lease;
 use super::profile::ServerKind;
 use super::session::Session;
 use crate::connection::deadlines::{after, remaining};

@@ -67,7 +67,9 @@ impl fmt::Debug for FtpRemote {
 
 impl Remote for FtpRemote {
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
-        self.server.list(directory, self.server.deadline())
+        let listing = self.server.list(directory, self.server.deadline())?;
+        self.server.clear_leftovers(directory, &listing);
+        Ok(listing)
     }
 
     fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {

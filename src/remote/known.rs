@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::leftovers::Leftovers;
 use super::names::NameProofs;
 use crate::pool::VerdictCell;
 use crate::protocol::RemotePath;
@@ -32,6 +33,8 @@ pub(super) struct Known {
     pub(super) dele_keeps_directories: VerdictCell,
     /// Which odd names it keeps.
     pub(super) names: NameProofs,
+    /// What crashed mounts have left behind.
+    pub(super) leftovers: Leftovers,
 }
 
 impl Known {

@@ -11,6 +11,7 @@ mod file_transfers;
 mod ftp;
 mod in_place;
 mod known;
+mod leftovers;
 mod list;
 mod make_directory;
 pub mod memory;

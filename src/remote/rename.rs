@@ -180,8 +180,7 @@ impl Server {
         refusal: &Reply,
         deadline: Instant,
     ) -> RemoteResult<()> {
-        let Some(directory) = to.parent() else { return Err(refused_to_rename(refusal)) };
-        let backup = backup_path(&directory);
+        let Some(backup) = backup_path(to) else { return Err(refused_to_rename(refusal)) };
         // Not even the target alone can be renamed: that the name was taken was not the reason.
         match self.rename_once(to, &backup, deadline) {
             Ok(None) => {}

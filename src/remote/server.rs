@@ -24,6 +24,9 @@ use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 /// How often an order is given, on a new connection each time, while looks prove that it was not obeyed.
 const ORDERS_MAX: usize = 3;
 
+/// Bytes of the longest name that every server's disk can keep.
+const NAME_LEN_MAX: usize = 255;
+
 /// One server and its connections.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -175,10 +178,13 @@ pub(super) fn parse_size_and_time(size: &Reply, time: &Reply) -> RemoteResult<(O
     Ok((parse_number(size), modified))
 }
 
-/// 16 hexadecimal digits that nobody can guess: the standard library's hashes are keyed from the system's random numbers.
+/// How many hexadecimal digits a token has.
+pub(super) const TOKEN_LEN: usize = 16;
+
+/// Hexadecimal digits that nobody can guess: the standard library's hashes are keyed from the system's random numbers.
 pub(super) fn random_token() -> String {
     let state = RandomState::new();
-    format!("{:016x}", state.hash_one(Instant::now()))
+    format!("{:0TOKEN_LEN$x}", state.hash_one(Instant::now()))
 }
 
 /// A name of ours in `directory`, for what is not complete yet.
@@ -186,9 +192,15 @@ pub(super) fn temporary_path(directory: &RemotePath) -> RemotePath {
     own_path(directory, ".part")
 }
 
-/// A name of ours in `directory`, for a file that must not be lost while another takes its name.
-pub(super) fn backup_path(directory: &RemotePath) -> RemotePath {
-    own_path(directory, ".old")
+/// A name of ours beside `target`, for that file while another takes its name. It tells the name that it had, where that leaves
+/// it short enough: should we be gone in the middle, whoever finds it knows what it is.
+pub(super) fn backup_path(target: &RemotePath) -> Option<RemotePath> {
+    let (directory, name) = (target.parent()?, target.name()?);
+    let told = [format!(".ftpfs-{}-", random_token()).as_bytes(), name.as_bytes(), b".old"].concat();
+    match Name::new(&told) {
+        Ok(backup) if told.len() <= NAME_LEN_MAX => Some(directory.join(&backup)),
+        _ => Some(own_path(&directory, ".old")),
+    }
 }
 
 /// A name of ours in `directory`, for trying out what the server does.
@@ -255,6 +267,18 @@ mod tests {
     #[test]
     fn tokens_differ() {
         assert_ne!(random_token(), random_token());
-        assert_eq!(random_token().len(), 16);
+        assert_eq!(random_token().len(), TOKEN_LEN);
+    }
+
+    #[test]
+    fn backup_tells_the_name_of_what_it_holds_where_that_is_short_enough() {
+        let backup = |name: &str| {
+            let target = RemotePath::parse(format!("/d/{name}").as_bytes()).unwrap();
+            String::from_utf8(backup_path(&target).unwrap().as_bytes().to_vec()).unwrap()
+        };
+        let short = backup("a b.txt");
+        assert!(short.starts_with("/d/.ftpfs-") && short.ends_with("-a b.txt.old"), "{short}");
+        let long = backup(&"n".repeat(250));
+        assert!(long.ends_with(".old") && long.len() < 50, "{long}");
     }
 }

@@ -89,6 +89,7 @@ pub(super) fn open_write(
         }
         Err(error) => return Err(error.into()),
     };
+    server.known.leftovers.begin(&stored_at);
     Ok(Box::new(FtpWriteStream {
         transfer: Some(transfer),
         lease: Some(lease),
@@ -160,7 +161,11 @@ impl Server {
     }
 
     /// Size and modification time in one packet; the time where the server tells it so.
-    fn size_and_time(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
+    pub(super) fn size_and_time(
+        &self,
+        path: &RemotePath,
+        deadline: Instant,
+    ) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
         if let (true, Some(name)) = (self.profile().mlst.is_yes(), path.name()) {
             // What listings say: MDTM is in local time on some servers.
             let replies = self.ask(&[Command::Size(path.clone()), Command::Mlst(path.clone())], deadline)?;
@@ -237,6 +242,9 @@ impl FtpWriteStream {
         loop {
             let (size, modified) = self.server.size_and_time(&self.path, deadline)?;
             if size == Some(expected) {
+                if let Some(modified) = modified {
+                    self.server.known.leftovers.learn_time(modified);
+                }
                 return Ok(Stored { size: expected, modified });
             }
             if Instant::now() >= settled {
@@ -370,5 +378,6 @@ impl Drop for FtpWriteStream {
         if self.is_unfinished {
             self.server.discard(&self.path, self.server.deadline());
         }
+        self.server.known.leftovers.end(&self.path);
     }
 }

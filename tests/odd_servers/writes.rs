@@ -1,9 +1,13 @@
 //! Uploads: lost and wrong replies, files that are not what was sent.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use ftpfs::remote::{Remote as _, RemoteError, WriteMode};
 
-use super::odd_server::{Break, Quirks, RestartedStore, Store};
-use super::{FILLED, REPLACE, assert_error, content, paths, start, write};
+use super::odd_server::{Break, OddServer, Quirks, RestartedStore, Store};
+use super::odd_tree::Node;
+use super::{FILLED, REPLACE, assert_error, content, path, paths, start, write};
 
 #[test]
 fn lost_completion_reply_is_decided_by_the_size() {
@@ -211,7 +215,7 @@ fn patch_whose_completion_reply_is_lost_is_not_called_stored() {
     server.break_at(3, Break::AfterData);
     assert_error(write(&remote, "/old", PATCH, "xyz"), |error| error.is_worth_another_try());
     // And one that is taken up again is.
-    let mut stream = remote.open_write(&super::path("/old"), PATCH).unwrap();
+    let mut stream = remote.open_write(&path("/old"), PATCH).unwrap();
     server.break_at(0, Break::Before);
     let broken = stream.write_all(b"new").and_then(|()| stream.finish());
     if broken.is_err() {
@@ -243,5 +247,51 @@ fn bytes_are_appended_by_restart_where_appe_is_not_there() {
         assert_eq!(write(&remote, "/old", WriteMode::Append { size: 11 }, " more").unwrap().size, 16);
         assert_eq!(content(&server, "/old"), "old content more");
         assert_eq!(paths(&server), FILLED);
+    }
+}
+
+/// Looks until a path is gone from the server.
+#[track_caller]
+fn wait_until_gone(server: &OddServer, path: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.tree().file(path).is_some() {
+        assert!(Instant::now() < deadline, "{path} is still there");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_crashed_mount_left_is_removed_when_it_is_old_by_the_servers_clock() {
+    // A clock that is a month ahead, or behind, makes nothing old, or young.
+    for mdtm_ahead_seconds in [0, 30 * 86_400, -30 * 86_400] {
+        let (server, remote) = start(Quirks { mdtm_ahead_seconds, has_facts: false, ..Quirks::default() });
+        let kept = [
+            "/full/.ftpfs-0000000000000000.part",
+            "/full/.ftpfs-00000000000000aa-file.old",
+            "/full/.ftpfs-00000000000000ab-gone.old",
+            "/full/.ftpfs-00000000000000ac.old",
+            "/full/.ftpfs-11111111.part",
+            "/full/ftpfs-1111111111111111.part",
+        ];
+        for path in kept {
+            server.tree().put_file(path, b"left");
+        }
+        server.tree().file_mut(kept[0]).unwrap().modified = jiff::Timestamp::now().as_second() - 3600;
+        server.tree().put("/full/.ftpfs-2222222222222222.part", Node::Directory);
+        // Behind all that is to stay, so that that was looked at before this is gone.
+        let old = "/full/.ftpfs-ffffffffffffffff.part";
+        server.tree().put_file(old, b"half");
+        remote.list(&path("/full")).unwrap();
+        // Before anything was stored here the server's clock is not known.
+        assert!(!server.dialogue().commands().iter().any(|command| command.contains(".ftpfs-")));
+        write(&remote, "/new", WriteMode::Create, "new").unwrap();
+        remote.list(&path("/full")).unwrap();
+        wait_until_gone(&server, old);
+        for path in kept {
+            assert_eq!(content(&server, path), "left");
+        }
+        assert!(server.tree().is_directory("/full/.ftpfs-2222222222222222.part"));
+        let deleted = |command: &String| command.starts_with("DELE");
+        assert_eq!(server.dialogue().commands().iter().filter(|command| deleted(command)).count(), 1);
     }
 }
