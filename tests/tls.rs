@@ -123,8 +123,8 @@ fn stopped_reads_leave_the_session_in_step(kind: ServerKind, version: TlsVersion
 fn many_transfers_in_a_row_resume_each_time(kind: ServerKind, version: TlsVersion) {
     let Some(server) = start(kind, TlsSettings::of(version)) else { return };
     let remote = connect(&server);
-    // The whole row takes minutes on a slow machine; a login's two tickets are used up long before the end of the short one.
-    let rounds = if std::env::var_os("FTPFS_TESTS_LONG").is_some() { 200 } else { 12 };
+    // A login's two tickets are used up long before the end of the short row.
+    let rounds = if std::env::var_os("FTPFS_TESTS_SOAK").is_some() { 200 } else { 12 };
     for round in 0..rounds {
         let (name, bytes) = (format!("/{round}"), format!("content {round}"));
         remote.store(&path(&name), &mut bytes.as_bytes()).unwrap_or_else(|error| panic!("{round}: {error}"));

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::fixtures::{big_file, mounted, put, write_noise};
 use crate::gate::Gate;
 use crate::mounted::{Mount, shell, start_shell, try_shell};
-use crate::servers::{Server, ServerKind, ServerSettings, USER, wait_until};
+use crate::servers::{Server, ServerKind, ServerSettings, wait_until};
 use crate::streaming::bytes_in;
 
 /// What the tests ask the program to wait at most, and what they then allow it: for machines with other things to do.
@@ -166,7 +166,7 @@ pub(crate) fn silent_server_costs_an_error_and_unmounts(kind: ServerKind) {
     put(&server, Path::new("/proc/version"), "file");
     let gate = Gate::open(server.port());
     let options = [&SHORT_DEADLINES[..], &NO_CACHES].concat();
-    let mount = Mount::start_url(&server, &format!("ftp://{USER}@127.0.0.1:{}/", gate.port()), &options);
+    let mount = Mount::start_url(&server, &server.url_at(gate.port()), &options);
     if !mount.is_real() {
         return;
     }
@@ -193,7 +193,7 @@ pub(crate) fn silent_server_is_not_mounted(kind: ServerKind) {
     let gate = Gate::open(server.port());
     gate.fall_silent();
     let started = Instant::now();
-    let url = format!("ftp://{USER}@127.0.0.1:{}/", gate.port());
+    let url = server.url_at(gate.port());
     let Err(refused) = Mount::try_start(&url, "any", &SHORT_DEADLINES) else {
         panic!("mounted without a word from the server");
     };

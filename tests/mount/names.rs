@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::fixtures::mounted;
 use crate::gate::Gate;
 use crate::mounted::Mount;
-use crate::servers::{Server, ServerKind, ServerSettings, USER};
+use crate::servers::{Server, ServerKind, ServerSettings};
 
 /// The names, with what is awkward about them.
 fn names() -> Vec<Vec<u8>> {
@@ -193,7 +193,7 @@ pub(crate) fn name_with_a_line_break_is_refused_and_never_sent(kind: ServerKind)
     fs::write(server.folder().join("victim"), "text").unwrap();
     server.give("victim");
     let gate = Gate::open(server.port());
-    let mount = Mount::start_url(&server, &format!("ftp://{USER}@127.0.0.1:{}/", gate.port()), &[]);
+    let mount = Mount::start_url(&server, &server.url_at(gate.port()), &[]);
     if !mount.is_real() {
         return;
     }

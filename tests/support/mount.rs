@@ -84,6 +84,12 @@ impl Mount {
         if !options.iter().any(|option| option.starts_with("--state-dir")) {
             command.arg("--state-dir").arg(state.path());
         }
+        let is_trusted = ["--ca-file", "--cert-fingerprint", "--known-certs", "--insecure"]
+            .iter()
+            .any(|trust| options.iter().any(|option| option.starts_with(trust)));
+        if !url.starts_with("ftp:") && !is_trusted {
+            command.arg("--ca-file").arg(crate::servers::certificates::authority_file());
+        }
         command.args(options).args(more.split_whitespace()).arg(url).arg(mountpoint.path());
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
         command.env("RUST_BACKTRACE", "1");

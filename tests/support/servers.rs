@@ -204,15 +204,20 @@ impl Server {
 
     /// The URL of the account's root, without the password.
     pub(crate) fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same, by another port that leads here.
+    pub(crate) fn url_at(&self, port: u16) -> String {
         let scheme = match &self.settings.tls {
             None => "ftp",
             Some(tls) if tls.implicit => "ftps",
             Some(_) => "ftpes",
         };
         if self.settings.ipv6 {
-            return format!("{scheme}://{USER}@[{}]:{}/", self.host(), self.port);
+            return format!("{scheme}://{USER}@[{}]:{}/", self.host(), port);
         }
-        format!("{scheme}://{USER}@{}:{}/", self.host(), self.port)
+        format!("{scheme}://{USER}@{}:{}/", self.host(), port)
     }
 
     /// Its TLS, and the files with its certificate.
