@@ -10,6 +10,8 @@ mod servers;
 
 #[path = "control/asked.rs"]
 mod asked;
+#[path = "control/kept.rs"]
+mod kept;
 #[path = "control/process.rs"]
 mod process;
 #[path = "control/state.rs"]

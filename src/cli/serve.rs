@@ -30,6 +30,9 @@ const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// The signal that puts the status into the log.
 const REPORTING: i32 = SIGUSR1;
 
+/// How long the local disk may take at the end for what is kept.
+const KEEP_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// What the end of a mount could not store.
 type Unsaved = Vec<(RemotePath, FilesystemError)>;
 
@@ -156,7 +159,7 @@ fn finish(
 ) -> (Exit, Vec<DirtyFile>) {
     // A second of grace: files may have been open up to the deadline, and most of what they left is small.
     let deadline = ending.deadline.max(Instant::now() + Duration::from_secs(1));
-    let unsaved = match flush(filesystem) {
+    let unsaved = match spawn("ftpfs-flush", filesystem, store_all) {
         Ok(flushed) => select! {
             recv(flushed) -> unsaved => unsaved.ok(),
             recv(signals) -> _ => None,
@@ -172,8 +175,9 @@ fn finish(
         mount.abort();
     }
     for (path, error) in unsaved.iter().flatten() {
-        tracing::error!(%path, "not stored: {error}");
+        tracing::info!(%path, "not uploaded: {error}");
     }
+    keep(filesystem);
     let mut left = filesystem.dirty_files();
     // Files whose last handle went meanwhile are not dirty any more, stored or not.
     left.extend(filesystem.lost_files(ending.lost_before));
@@ -182,6 +186,22 @@ fn finish(
         tracing::warn!("the end of the mount was cut short, with nothing left to store");
     }
     (tell_what_is_left(&left), left)
+}
+
+/// What could not be uploaded, or had no time to be, goes to the journal, if there is one.
+fn keep(filesystem: &Arc<Filesystem>) {
+    if filesystem.usage().journal.is_none() {
+        return;
+    }
+    // What is not done by then lies in the staging folder, where the next mount finds and reports it.
+    let kept = spawn("ftpfs-keep", filesystem, Filesystem::keep_all);
+    match kept.map(|kept| kept.recv_timeout(KEEP_TIME_MAX)) {
+        Ok(Ok(failed)) => {
+            failed.iter().for_each(|(path, error)| tracing::error!(%path, "not kept in the journal: {error}"));
+        }
+        Ok(Err(_)) => tracing::error!("no time to keep in the journal what is not on the server"),
+        Err(error) => tracing::error!(%error, "no thread to keep in the journal what is not on the server"),
+    }
 }
 
 /// Says of each file that is not on the server why, and where it is; the last line is about all of them.
@@ -213,14 +233,26 @@ fn tell_what_is_left(left: &[DirtyFile]) -> Exit {
     if kept.is_empty() { Exit::Success } else { Exit::Kept }
 }
 
-fn flush(filesystem: &Arc<Filesystem>) -> std::io::Result<Receiver<Unsaved>> {
-    let (tell, flushed) = bounded(1);
+/// To the journal first, where there is one: then a signal that kills, or a server that is gone, costs nothing.
+fn store_all(filesystem: &Filesystem) -> Unsaved {
+    if filesystem.usage().journal.is_some() {
+        filesystem.promise_all();
+    }
+    filesystem.flush_all()
+}
+
+/// Does the last work in a thread of its own, which nobody waits for any more once the deadline has passed.
+fn spawn(
+    name: &str,
+    filesystem: &Arc<Filesystem>,
+    work: fn(&Filesystem) -> Unsaved,
+) -> std::io::Result<Receiver<Unsaved>> {
+    let (tell, told) = bounded(1);
     let filesystem = Arc::clone(filesystem);
-    thread::Builder::new().name("ftpfs-flush".into()).spawn(move || {
-        // Nobody listens any more where the deadline has passed.
-        let _ = tell.send(filesystem.flush_all());
+    thread::Builder::new().name(name.into()).spawn(move || {
+        let _ = tell.send(work(&filesystem));
     })?;
-    Ok(flushed)
+    Ok(told)
 }
 
 fn detach(mount: &Mount) {

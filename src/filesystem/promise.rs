@@ -17,6 +17,8 @@ const FETCHED_LEN_MAX: u64 = 8 << 20;
 const RECORD_ATTEMPTS: u32 = 4;
 /// How long to wait between these.
 const RECORD_PAUSE: Duration = Duration::from_millis(250);
+/// How long the end of the mount waits for whoever is at a file.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Filesystem {
     /// Returns once what was written is promised by the journal, or, where it cannot promise it, proved to be on the server.
@@ -247,6 +249,23 @@ impl Filesystem {
         }
     }
 
+    /// Commits all that the journal can take, for the end of the mount: before the last uploads, which may take longer than there is
+    /// time. What it cannot take stays as it is.
+    pub fn promise_all(&self) {
+        for (ino, content) in self.contents() {
+            let is_meant = {
+                let state = content.lock();
+                state.dirty && !state.is_promised() && state.detached.is_none()
+            };
+            let Some(claim) = is_meant.then(|| content.claim(Access::Server, CLAIM_PATIENCE).ok()).flatten() else {
+                continue;
+            };
+            if self.commit(Access::Server, ino, &claim).is_ok() {
+                self.deliveries.push(ino, true);
+            }
+        }
+    }
+
     /// Commits what no upload could bring to the server, for the end of the mount. Returns the paths that could be neither
     /// delivered nor kept.
     pub fn keep_all(&self) -> Vec<(RemotePath, FilesystemError)> {
@@ -260,7 +279,7 @@ impl Filesystem {
                 continue;
             }
             let path = self.file_path(ino).unwrap_or_else(RemotePath::root);
-            let claim = match content.claim(Access::Server, Duration::from_secs(1)) {
+            let claim = match content.claim(Access::Server, CLAIM_PATIENCE) {
                 Ok(claim) => claim,
                 Err(error) => {
                     failed.push((path, error));

@@ -11,8 +11,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use ftpfs::control::{ControlServer, Ended, Pending, Request, RuntimeDirectory, Status, Subject, find};
-use ftpfs::filesystem::{Durability, Filesystem, FilesystemOptions};
+use ftpfs::filesystem::{Durability, Filesystem, FilesystemOptions, SystemClock};
 use ftpfs::fuse::{Mount, MountOptions, Mountpoint};
+use ftpfs::journal::{Identity, Journal, StateDirectory};
 use ftpfs::protocol::RemotePath;
 use ftpfs::remote::RemoteError;
 use ftpfs::remote::memory::{MemoryRemote, Operation, When};
@@ -24,9 +25,9 @@ use super::{SOON, Writer, errors, ftpfs, text};
 /// Long enough that nothing grows old while a test looks at it.
 const LONG: Duration = Duration::from_secs(3600);
 
-struct Asked {
+pub(super) struct Asked {
     folder: TempDir,
-    remote: MemoryRemote,
+    pub(super) remote: MemoryRemote,
     mount: Arc<Mount>,
     filesystem: Arc<Filesystem>,
     control: Option<ControlServer>,
@@ -34,13 +35,30 @@ struct Asked {
 
 impl Asked {
     fn new(prepare: impl FnOnce(&MemoryRemote)) -> Self {
+        Self::start(prepare, None)
+    }
+
+    /// With a journal, and `close` as what close() waits for.
+    pub(super) fn with_journal(close: Durability) -> Self {
+        Self::start(|_| {}, Some(close))
+    }
+
+    fn start(prepare: impl FnOnce(&MemoryRemote), close: Option<Durability>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mountpoint = folder.path().join("mnt");
         fs::create_dir(&mountpoint).unwrap();
         let remote = MemoryRemote::new();
         prepare(&remote);
-        let options = FilesystemOptions { dir_timeout: LONG, attr_timeout: LONG, ..FilesystemOptions::default() };
-        let filesystem = Filesystem::new(Arc::new(remote.clone()), RemotePath::root(), options).unwrap();
+        let journal = close.map(|_| {
+            let (host, user) = ("memory".into(), b"anna".to_vec());
+            let identity = Identity { host, port: 21, user, directory: RemotePath::root() };
+            Journal::open(StateDirectory::open(&folder.path().join("state"), &identity).unwrap()).unwrap()
+        });
+        let close = close.unwrap_or_default();
+        let options =
+            FilesystemOptions { dir_timeout: LONG, attr_timeout: LONG, close, ..FilesystemOptions::default() };
+        let (root, clock) = (RemotePath::root(), Arc::new(SystemClock));
+        let filesystem = Filesystem::with_clock(Arc::new(remote.clone()), root, options, clock, journal).unwrap();
         let options = MountOptions { source: "ftp://memory/".into(), ..MountOptions::default() };
         let place = Mountpoint::check(&mountpoint, &options).unwrap();
         let mount = Arc::new(Mount::new(Arc::clone(&filesystem), &place, &options, Duration::from_secs(60)).unwrap());
@@ -50,7 +68,7 @@ impl Asked {
             mountpoint: place.path().to_owned(),
             mounted_at: SystemTime::now(),
             shutdown_timeout: Duration::from_secs(5),
-            close: Durability::Server,
+            close,
             fsync: Durability::Server,
             filesystem: Arc::clone(&filesystem),
             mount: Arc::clone(&mount),
@@ -61,7 +79,7 @@ impl Asked {
         Self { folder, remote, mount, filesystem, control }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
@@ -74,18 +92,18 @@ impl Asked {
     }
 
     /// Runs the program with the mountpoint as its last argument.
-    fn ask(&self, arguments: &[&str]) -> std::process::Output {
+    pub(super) fn ask(&self, arguments: &[&str]) -> std::process::Output {
         let path = self.path();
         self.ftpfs(&[arguments, &[path.to_str().unwrap()]].concat())
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let output = self.ask(&["status", "--json"]);
         assert!(output.status.success(), "{}", errors(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn program(&self, line: &str) -> Command {
+    pub(super) fn program(&self, line: &str) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", "60", "sh", "-ec", line]).current_dir(self.path()).env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -93,7 +111,7 @@ impl Asked {
         command
     }
 
-    fn shell(&self, line: &str) -> String {
+    pub(super) fn shell(&self, line: &str) -> String {
         let output = self.program(line).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{line}: {}", errors(&output));
         text(&output)

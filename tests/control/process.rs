@@ -22,6 +22,12 @@ pub(super) struct Running {
     pub(super) process: Child,
 }
 
+impl Running {
+    pub(super) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap().success());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -48,7 +54,7 @@ impl Place {
         self.folder.path().join("mnt")
     }
 
-    fn runtime(&self) -> PathBuf {
+    pub(super) fn runtime(&self) -> PathBuf {
         self.shared.join("run")
     }
 
@@ -127,10 +133,6 @@ pub(super) fn server() -> Server {
     Server::start(ServerKind::Embedded, ServerSettings::default()).unwrap()
 }
 
-fn signal(running: &Running, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &running.process.id().to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn umount_returns_when_the_process_is_gone() {
     let (server, place) = (server(), Place::new());
@@ -161,15 +163,16 @@ fn umount_of_a_mount_in_use_says_so_and_leaves_it_whole() {
 }
 
 #[test]
-fn end_with_files_left_names_each_of_them() {
+fn end_without_a_journal_names_each_file_that_is_left() {
     let (mut server, place) = (server(), Place::new());
+    fs::write(place.state(), "not a directory").unwrap();
     let mut running = place.mount(&server, &["--shutdown-timeout=1s", "--timeout=2s", "--connect-timeout=1s"]);
     let users = ["a", "b c"].map(|name| Writer::start(&place.runtime(), &place.mountpoint().join(name), "text\n"));
     let directory = RuntimeDirectory::at(&place.runtime()).unwrap();
     let (socket, _) = find(&directory, None).unwrap().remove(0);
     let mut end = Pending::send(&directory, &socket, &Request::End).unwrap();
     server.stop();
-    signal(&running, "TERM");
+    running.signal("TERM");
     let ended: Ended = end.wait(std::time::Instant::now() + SOON).unwrap().unwrap();
     assert!(end.wait_process(std::time::Instant::now() + SOON));
     assert_eq!(running.process.wait().unwrap().code(), Some(75));
@@ -208,7 +211,7 @@ fn status_names_connections_and_user_signal_1_puts_it_into_the_log() {
     fs::write(place.mountpoint().join("a"), "text\n").unwrap();
     let shown = text(&place.ask("status"));
     assert!(shown.contains("; at most 3") && shown.contains("user         tester"), "{shown}");
-    signal(&running, "USR1");
+    running.signal("USR1");
     wait_until("the log has it", || place.log().contains("not stored   nothing"));
     assert!(place.ask("umount").status.success());
 }
