@@ -71,7 +71,7 @@ pub enum WriteMode {
     },
     /// The bytes go over those from `offset` on, in the file itself, and all others stay, where the server is proved able to
     /// ([`RemoteError::Unsupported`] otherwise; nothing has happened then). They must end within the file. One that breaks
-    /// off leaves part of them new and part of them old. The size does not change, so that only the completion reply proves it.
+    /// off leaves part of them new and part of them old. The size does not change, so that they are read back to be proved.
     Patch {
         /// Where the first of the bytes goes; from the very start on is never possible.
         offset: u64,

@@ -2,13 +2,14 @@
 //!
 //! A write is done when the completion reply has come *and* the server says the size that was sent. Where the reply is
 //! lost on the way (a NAT that forgot the control connection, a 426 for data that arrived), the size alone decides, asked on
-//! a new connection. A file that is replaced keeps its old content until all of this is true of the new one.
+//! a new connection. Where the size was the same before, what was sent is read back. A file that is replaced keeps its old content until all of this is true of the new one.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{RemoteError, RemoteResult};
+use super::read_range::open_read;
 use super::refusal::Purpose;
 use super::server::{Server, facts_told, parse_number, parse_size_and_time, temporary_path};
 use super::{Stored, WriteMode, WriteStream};
@@ -19,6 +20,8 @@ use crate::protocol::{RemotePath, Timestamp};
 /// Where the completion reply was lost, or came before the end, the server may still be busy with what it has received: so
 /// long it may take until the size is right.
 const SETTLING: Duration = Duration::from_secs(3);
+/// How much is read back at once.
+const READ_BACK_LEN: usize = 64 << 10;
 /// How often the size is asked for meanwhile.
 const SETTLING_PAUSE: Duration = Duration::from_millis(200);
 
@@ -47,6 +50,8 @@ struct FtpWriteStream {
     path: RemotePath,
     plan: Plan,
     sent: u64,
+    /// The checksum of what was sent, for what its length does not prove.
+    checksum: u32,
     /// Whether the file at `path` is still to be taken away if this is dropped.
     is_unfinished: bool,
 }
@@ -98,6 +103,7 @@ pub(super) fn open_write(
         is_unfinished: matches!(plan, Plan::Create | Plan::Replace { .. }),
         plan,
         sent: 0,
+        checksum: 0,
     }))
 }
 
@@ -261,6 +267,34 @@ impl FtpWriteStream {
         }
     }
 
+    /// Whether the file may have had the size that it has to have before all was there.
+    fn is_length_no_proof(&self) -> bool {
+        match self.plan {
+            Plan::Create | Plan::Replace { .. } | Plan::Append { .. } => false,
+            Plan::Patch { .. } => true,
+            Plan::Tail { .. } => !self.server.profile().restart_keeps_tail.is_no(),
+        }
+    }
+
+    /// Reads back what was sent: where somebody on the way ends a data connection in order, the server takes that for the end,
+    /// and says 226.
+    fn prove_content(&self) -> RemoteResult<()> {
+        let mut stream = open_read(&self.server, &self.path, self.start(), self.server.deadline())?;
+        let (mut left, mut checksum, mut buffer) = (self.sent, 0, vec![0; READ_BACK_LEN]);
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let count = stream.read(buffer.get_mut(..room).unwrap_or_default())?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            checksum = crc32c::crc32c_append(checksum, bytes);
+            left -= count as u64;
+        }
+        if left == 0 && checksum == self.checksum {
+            return Ok(());
+        }
+        let reason = String::from("what was written in the middle of the file is not what is there now");
+        Err(RemoteError::Interrupted { reason })
+    }
+
     /// The size, once the server has stopped writing what it had received of the transfer that broke off.
     fn settled_size(&self, deadline: Instant) -> RemoteResult<u64> {
         let settled = Instant::now() + SETTLING;
@@ -316,18 +350,21 @@ impl WriteStream for FtpWriteStream {
             return Err(self.explain(error));
         }
         self.sent = end;
+        if self.is_length_no_proof() {
+            self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+        }
         Ok(())
     }
 
     fn finish(&mut self) -> RemoteResult<Stored> {
         let lost = self.end_transfer()?;
-        if let (Some(error), Plan::Patch { .. }) = (&lost, &self.plan) {
-            return Err(error.clone().into());
-        }
         if let Some(error) = &lost {
-            tracing::info!(path = %self.path, %error, "the completion reply is lost; the size decides");
+            tracing::info!(path = %self.path, %error, "the completion reply is lost; what is there decides");
         }
         let stored = self.prove_size(lost)?;
+        if self.is_length_no_proof() {
+            self.prove_content()?;
+        }
         let stored = match &self.plan {
             Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => stored,
             Plan::Replace { target, mode } => self.promote(target, *mode, stored)?,
@@ -363,6 +400,8 @@ impl WriteStream for FtpWriteStream {
         self.lease = Some(lease);
         self.transfer = Some(transfer);
         self.sent = kept;
+        // Only what begins anew has one.
+        self.checksum = 0;
         Ok(kept)
     }
 

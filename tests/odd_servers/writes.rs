@@ -207,23 +207,33 @@ fn tail_is_written_anew_only_where_the_beginning_was_seen_to_stay() {
 }
 
 #[test]
-fn patch_whose_completion_reply_is_lost_is_not_called_stored() {
+fn patch_is_proved_by_what_is_there_and_not_by_what_is_said() {
     let (server, remote) = start(Quirks::default());
-    // So that the proof is behind us.
+    // So that the proof that it can is behind us.
     write(&remote, "/old", PATCH, "CON").unwrap();
-    // SIZE, EPSV, REST, STOR.
+    // SIZE, EPSV, REST, STOR: all arrived, and the reply did not.
     server.break_at(3, Break::AfterData);
-    assert_error(write(&remote, "/old", PATCH, "xyz"), |error| error.is_worth_another_try());
-    // And one that is taken up again is.
-    let mut stream = remote.open_write(&path("/old"), PATCH).unwrap();
-    server.break_at(0, Break::Before);
-    let broken = stream.write_all(b"new").and_then(|()| stream.finish());
-    if broken.is_err() {
+    assert_eq!(write(&remote, "/old", PATCH, "xyz").unwrap().size, 11);
+    assert_eq!(content(&server, "/old"), "old xyztent");
+}
+
+#[test]
+fn patch_that_did_not_arrive_whole_is_sent_again() {
+    let (server, remote) = start(Quirks::default());
+    write(&remote, "/old", PATCH, "CON").unwrap();
+    for mode in [PATCH, WriteMode::Tail { offset: 4, size: 11, new_size: 11 }] {
+        let mut stream = remote.open_write(&path("/old"), mode).unwrap();
+        let bytes: &[u8] = if mode == PATCH { b"new" } else { b"newer X" };
+        // To the server that is the end of the upload: it says 226, and the size is right.
+        server.lose_on_the_way(1);
+        stream.write_all(bytes).unwrap();
+        assert_error(stream.finish(), |error| error.is_worth_another_try());
         assert_eq!(stream.resume().unwrap(), 0);
-        stream.write_all(b"new").unwrap();
-        stream.finish().unwrap();
+        stream.write_all(bytes).unwrap();
+        assert_eq!(stream.finish().unwrap().size, 11);
+        let expected = if mode == PATCH { "old newtent" } else { "old newer X" };
+        assert_eq!(content(&server, "/old"), expected);
     }
-    assert_eq!(content(&server, "/old"), "old newtent");
 }
 
 #[test]

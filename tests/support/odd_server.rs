@@ -199,6 +199,8 @@ struct World {
     /// How many commands there are to come before the connection breaks.
     breaking: Mutex<Option<(usize, Break)>>,
     sessions: AtomicUsize,
+    /// Bytes of the next upload that never come, though it ends in order.
+    lost_on_the_way: AtomicUsize,
 }
 
 /// The server; it ends when dropped.
@@ -214,6 +216,7 @@ impl OddServer {
             tree: Mutex::default(),
             breaking: Mutex::default(),
             sessions: AtomicUsize::new(0),
+            lost_on_the_way: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&world);
         let server = ScriptedServer::start(move |dialogue| {
@@ -237,6 +240,11 @@ impl OddServer {
 
     pub(crate) fn dialogue(&self) -> &ScriptedServer {
         &self.server
+    }
+
+    /// Somebody on the way ends the data connection of the next upload in order, before its last `count` bytes; once.
+    pub(crate) fn lose_on_the_way(&self, count: usize) {
+        self.world.lost_on_the_way.store(count, Ordering::Release);
     }
 
     /// Breaks the connection at the command that comes after `count` others; once.
@@ -609,6 +617,7 @@ impl<'a> Session<'a> {
                 Ok(len) => len,
                 Err(_) => break "426 You went",
             };
+            let len = len.saturating_sub(self.world.lost_on_the_way.swap(0, Ordering::AcqRel));
             let room = quirks.quota.saturating_sub(place).min(len);
             bytes.resize(bytes.len().max(place + room), 0);
             bytes[place..place + room].copy_from_slice(&buffer[..room]);
