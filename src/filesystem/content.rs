@@ -138,6 +138,8 @@ impl Content {
             state.dirty = true;
             state.changed = false;
             state.attempted = true;
+            // That is the server's content, and not this one.
+            state.uploaded = None;
             state.pending = Some(pending);
         }
         content

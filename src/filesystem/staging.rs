@@ -91,6 +91,8 @@ impl Staging {
         staging.size = size;
         staging.counted = false;
         staging.present.insert(0..size);
+        // It is not on the server yet.
+        staging.changes.wrote(0..size, 0);
         staging
     }
 
