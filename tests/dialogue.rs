@@ -38,7 +38,7 @@ impl Dialogue {
         let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let takes_bytes_as_they_are = matches!(server.kind(), ServerKind::Vsftpd | ServerKind::PureFtpd);
-        let encoding = Encoding { double_iac: !takes_bytes_as_they_are };
+        let encoding = Encoding { double_iac: !takes_bytes_as_they_are, ..Encoding::default() };
         let (decoder, pipeline) = (ReplyDecoder::default(), Pipeline::new(64));
         let mut dialogue = Self { stream, decoder, pipeline, encoding };
         assert_eq!(dialogue.next_reply().code().number(), 220);

@@ -79,6 +79,7 @@ macro_rules! all_facts_and {
                 names {
                     awkward_names_are_kept_or_refused_cleanly
                     name_with_a_line_break_is_refused_and_never_sent
+                    path_longer_than_the_server_takes_is_refused_and_disturbs_nothing
                 }
                 faults {
                     reads_go_on_when_the_server_is_restarted

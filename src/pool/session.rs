@@ -17,6 +17,7 @@ use super::options::ServerOptions;
 use super::profile::{ServerKind, ServerProfile, Verdict};
 use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, ControlConnection, TlsError, TlsLogin, resolve};
+use crate::protocol::command::{LINE_BYTES_MAX, LINE_BYTES_USUAL_MAX};
 use crate::protocol::reply::parse_257;
 use crate::protocol::{Command, Encoding, Features, RemotePath, Reply, ReplyClass, TypeCode};
 
@@ -119,7 +120,11 @@ impl Session {
     fn prepare(&self) -> Result<(), PoolError> {
         // vsftpd and Pure-FTPd take 0xFF as it is, and would store two of them.
         let takes_bytes_as_they_are = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::PureFtpd);
-        self.control.set_encoding(Encoding { double_iac: !takes_bytes_as_they_are });
+        let takes_long_lines = takes_bytes_as_they_are || self.profile.kind() == ServerKind::ProFtpd;
+        self.control.set_encoding(Encoding {
+            double_iac: !takes_bytes_as_they_are,
+            line_bytes_max: if takes_long_lines { LINE_BYTES_MAX } else { LINE_BYTES_USUAL_MAX },
+        });
         if self.options.pipelining && self.profile.pipelining.get() == Verdict::Unknown {
             self.prove_order()?;
         }

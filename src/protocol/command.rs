@@ -16,9 +16,13 @@ use super::pipeline::Expects;
 use super::secret::Secret;
 use super::timestamp::{format_time_val, is_expressible};
 
-/// The longest line we send, with its CR LF. vsftpd 3.0.3 reads no longer one, and a server that cuts a line
+/// The longest line that any server gets, with its CR LF. vsftpd 3.0.3 reads no longer one, and a server that cuts a line
 /// at its own limit could take the rest of it for another command.
 pub const LINE_BYTES_MAX: usize = 4096;
+
+/// The longest line for servers that have not been seen to take a longer one. pyftpdlib answers one of more than 2048 bytes
+/// twice: each later reply would be taken for that of another command.
+pub const LINE_BYTES_USUAL_MAX: usize = 2048;
 
 /// Telnet's "interpret as command" (RFC 854): doubled where it is data.
 const TELNET_IAC: u8 = 0xFF;
@@ -29,8 +33,8 @@ pub enum CommandError {
     /// An argument with CR, LF or NUL: the server would see two commands (RFC 959 §5.3.1).
     #[error("FTP cannot send an argument with a line break or NUL in it")]
     LineBreak,
-    /// Longer than [`LINE_BYTES_MAX`].
-    #[error("the command would be longer than {LINE_BYTES_MAX} bytes")]
+    /// Longer than [`Encoding::line_bytes_max`].
+    #[error("the command would be longer than this server takes")]
     TooLong,
     /// A year before 0 or after 9999: RFC 3659 §2.3 has four digits for it.
     #[error("FTP cannot write a year before 0 or after 9999")]
@@ -43,11 +47,13 @@ pub struct Encoding {
     /// Doubles each 0xFF, as telnet wants it (RFC 959 §2.3, RFC 854), and as ProFTPD needs it. Off for vsftpd
     /// and Pure-FTPd, which take the byte as it is and would store two.
     pub double_iac: bool,
+    /// How long a line may be, with its CR LF: at most [`LINE_BYTES_MAX`].
+    pub line_bytes_max: usize,
 }
 
 impl Default for Encoding {
     fn default() -> Self {
-        Self { double_iac: true }
+        Self { double_iac: true, line_bytes_max: LINE_BYTES_MAX }
     }
 }
 
@@ -298,7 +304,7 @@ impl Command {
             }
         });
         line.extend_from_slice(b"\r\n");
-        let refused = match (has_line_break, line.len() - begin > LINE_BYTES_MAX) {
+        let refused = match (has_line_break, line.len() - begin > encoding.line_bytes_max) {
             (true, _) => CommandError::LineBreak,
             (_, true) => CommandError::TooLong,
             (false, false) => return Ok(()),

@@ -218,3 +218,29 @@ pub(crate) fn name_with_a_line_break_is_refused_and_never_sent(kind: ServerKind)
     assert_eq!(names_in(&server.folder()), BTreeSet::from(["victim".into()]));
     mount.unmount();
 }
+
+pub(crate) fn path_longer_than_the_server_takes_is_refused_and_disturbs_nothing(kind: ServerKind) {
+    let Some((server, mount)) = mounted(kind) else { return };
+    let mut deepest = mount.path().to_owned();
+    let refused = loop {
+        let deeper = deepest.join("n".repeat(200));
+        match fs::create_dir(&deeper) {
+            Ok(()) => deepest = deeper,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), ErrorKind::InvalidFilename, "at {} bytes", deepest.as_os_str().len());
+    // A server that answers such a command twice would have its later replies taken for those of other commands.
+    for round in 0..20 {
+        let path = mount.path().join(format!("round {round}"));
+        assert!(fs::create_dir(deepest.join("n".repeat(250))).is_err());
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "text").unwrap();
+        assert_eq!(fs::remove_dir(&path).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
+        assert_eq!(fs::read(path.join("file")).unwrap(), b"text");
+        fs::remove_file(path.join("file")).unwrap();
+        fs::remove_dir(&path).unwrap();
+    }
+    assert_eq!(names_in(&server.folder()), BTreeSet::from(["n".repeat(200).into()]));
+    mount.unmount();
+}

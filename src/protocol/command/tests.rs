@@ -100,7 +100,7 @@ fn telnet_escape_is_doubled_unless_the_server_takes_it_as_it_is() {
     let command = Command::Dele(path(b"/a\xff\xfeb"));
     assert_eq!(line(&command).unwrap(), b"DELE /a\xff\xff\xfeb\r\n");
     let mut line = Vec::new();
-    command.encode(&mut line, Encoding { double_iac: false }).unwrap();
+    command.encode(&mut line, Encoding { double_iac: false, ..Encoding::default() }).unwrap();
     assert_eq!(line, b"DELE /a\xff\xfeb\r\n");
 }
 
@@ -110,6 +110,10 @@ fn line_longer_than_servers_read_is_refused() {
     let of_len = |len| Command::Cwd(path([b"/".as_slice(), &vec![b'a'; len]].concat()));
     assert_eq!(line(&of_len(fitting)).unwrap().len(), LINE_BYTES_MAX);
     assert_eq!(line(&of_len(fitting + 1)), Err(CommandError::TooLong));
+    let encoding = Encoding { line_bytes_max: LINE_BYTES_USUAL_MAX, ..Encoding::default() };
+    let usual = |len: usize| of_len(len - "CWD /\r\n".len()).encode(&mut Vec::new(), encoding);
+    assert_eq!(usual(LINE_BYTES_USUAL_MAX), Ok(()));
+    assert_eq!(usual(LINE_BYTES_USUAL_MAX + 1), Err(CommandError::TooLong));
 }
 
 #[test]
@@ -172,7 +176,7 @@ proptest! {
     #[test]
     fn line_has_one_end_whatever_the_arguments(command in any_command(), double_iac: bool) {
         let mut line = Vec::new();
-        match command.encode(&mut line, Encoding { double_iac }) {
+        match command.encode(&mut line, Encoding { double_iac, ..Encoding::default() }) {
             Ok(()) => {
                 let body = line.strip_suffix(b"\r\n").expect("each line ends with CR LF");
                 prop_assert!(!body.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
