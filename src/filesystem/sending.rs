@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The first transfer that breaks off is begun anew; a later one that has sent so much goes on behind what arrived, or a file
+/// that takes longer than connections live there would never be stored.
+const RESUME_MIN: u64 = 1 << 20;
 
 /// The upload of one content to one path.
 pub(super) struct Sending {
@@ -22,6 +25,8 @@ pub(super) struct Sending {
     offset: u64,
     /// Where it ends, if that is not the file's end.
     end: Option<u64>,
+    /// How often a transfer has broken off.
+    breaks: u32,
     patience: Patience,
     _permit: StreamPermit,
 }
@@ -51,7 +56,7 @@ impl Sending {
     ) -> Self {
         let patience = Patience { time: patience, reached: 0, failing_since: None, pause: Duration::ZERO };
         let mut sending =
-            Self { remote, path, mode, line: Line::Closed, offset: 0, end: None, patience, _permit: permit };
+            Self { remote, path, mode, line: Line::Closed, offset: 0, end: None, breaks: 0, patience, _permit: permit };
         sending.offset = sending.start();
         sending
     }
@@ -113,7 +118,7 @@ impl Sending {
     }
 
     /// Makes it open. After a failure it goes on behind what the server has where bytes below `kept_from` are not here
-    /// any more, and otherwise begins anew; [`Self::offset`] tells.
+    /// any more, or where that has failed before; otherwise it begins anew. [`Self::offset`] tells.
     ///
     /// # Errors
     /// The server's; [`RemoteError::Failed`] where it has too little of what is not here any more.
@@ -121,18 +126,24 @@ impl Sending {
         // What was begun in the file itself has changed it: it is no longer as it was when that was asked for.
         let is_in_place = !matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. });
         let must_resume = kept_from > self.start() || is_in_place;
+        let may_resume = must_resume || self.breaks > 1 && self.offset - self.start() >= RESUME_MIN;
         match std::mem::replace(&mut self.line, Line::Closed) {
             Line::Open(stream) => self.line = Line::Open(stream),
-            Line::Broken(mut stream) if must_resume => match stream.resume() {
+            Line::Broken(mut stream) if may_resume => match stream.resume() {
                 Ok(count) if self.start() + count >= kept_from => {
                     self.offset = self.start() + count;
                     tracing::info!(path = %self.path, offset = self.offset, "an upload goes on where it broke off");
                     self.line = Line::Open(stream);
                 }
                 Ok(count) => return Err(self.too_little(self.start() + count, kept_from)),
-                Err(error) => {
+                Err(error) if must_resume || is_lost(&error) => {
                     self.line = Line::Broken(stream);
                     return Err(error);
+                }
+                Err(error) => {
+                    tracing::info!(path = %self.path, %error, "an upload cannot go on where it broke off; it begins anew");
+                    drop(stream);
+                    self.begin()?;
                 }
             },
             Line::Closed if kept_from > self.start() => return Err(self.too_little(self.start(), kept_from)),
@@ -198,6 +209,7 @@ impl Sending {
             && let Line::Open(stream) = std::mem::replace(&mut self.line, Line::Closed)
         {
             self.line = Line::Broken(stream);
+            self.breaks += 1;
         }
         result
     }
@@ -211,6 +223,11 @@ impl Sending {
         tracing::warn!(%path, %error, ?pause, "an upload was interrupted; it is tried again");
         Ok(pause)
     }
+}
+
+/// Whether it says nothing of what the server has: only that it could not be asked.
+fn is_lost(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. } | RemoteError::Protocol { .. })
 }
 
 /// How long one goes on trying: as long as it gets further than before, and a time beyond that.

@@ -55,6 +55,43 @@ fn upload_is_tried_again_as_often_as_it_is_interrupted() {
     assert_eq!(mount.remote.content("/f").unwrap(), b"x");
 }
 
+/// Every connection is lost after 1.25 MiB, `count` times.
+fn connections_that_do_not_live_long(mount: &Mount, count: usize) {
+    for number in 0..count {
+        mount.remote.fail(Operation::Write, 5 + 6 * number, transient()[number % 4].clone(), When::Before);
+    }
+}
+
+#[test]
+fn upload_that_no_connection_lives_through_goes_on_where_the_last_one_ended() {
+    let text = "0123456789abcdef".repeat(300_000);
+    for is_new in [false, true] {
+        let mount = Mount::new(|remote| remote.put("/old", "old"));
+        let handle = if is_new { mount.create("new") } else { mount.open("old", BOTH) };
+        mount.write(handle, 0, &text);
+        connections_that_do_not_live_long(&mount, 1000);
+        mount.flush(handle).unwrap();
+        assert_eq!(mount.remote.content(if is_new { "/new" } else { "/old" }).unwrap(), text.as_bytes());
+        // The first loss may have been a single one: then the whole is sent again, which trusts the server least.
+        assert_eq!((mount.remote.calls(Operation::OpenWrite), mount.remote.calls(Operation::Resume)), (2, 3));
+        mount.remote.heal();
+        mount.close(handle);
+    }
+}
+
+#[test]
+fn upload_begins_anew_as_often_as_it_takes_where_the_server_cannot_append() {
+    let text = "0123456789abcdef".repeat(300_000);
+    let mount = Mount::new(|remote| remote.behave(|behaviour| behaviour.append = false));
+    let handle = mount.create("f");
+    mount.write(handle, 0, &text);
+    connections_that_do_not_live_long(&mount, 4);
+    mount.flush(handle).unwrap();
+    assert_eq!(mount.remote.content("/f").unwrap(), text.as_bytes());
+    assert_eq!(mount.remote.calls(Operation::OpenWrite), 5);
+    mount.close(handle);
+}
+
 #[test]
 fn permanent_refusal_of_an_upload_is_not_tried_again() {
     let permanent = [
