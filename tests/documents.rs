@@ -189,11 +189,14 @@ fn tests_named_in_the_semantics_are_tests() {
     }
 }
 
-/// Whether a test takes the server it is shown on as its argument, and stands in a list of such tests.
+/// Whether a test takes the server it is shown on, or the setting with it, as its argument, and stands in a list of such
+/// tests.
 fn is_fact(sources: &[(String, String)], name: &str) -> bool {
-    let definition = format!("fn {name}(kind: ServerKind");
-    let is_defined = sources.iter().any(|(_, text)| text.contains(&definition));
-    is_defined && sources.iter().any(|(_, text)| has_word(&text.replace(&definition, ""), name))
+    ["kind: ServerKind", "setting: &'static Setting"].iter().any(|argument| {
+        let definition = format!("fn {name}({argument}");
+        let is_defined = sources.iter().any(|(_, text)| text.contains(&definition));
+        is_defined && sources.iter().any(|(_, text)| has_word(&text.replace(&definition, ""), name))
+    })
 }
 
 #[test]
