@@ -120,7 +120,7 @@ impl Session {
     fn prepare(&self) -> Result<(), PoolError> {
         // vsftpd and Pure-FTPd take 0xFF as it is, and would store two of them.
         let takes_bytes_as_they_are = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::PureFtpd);
-        let takes_long_lines = takes_bytes_as_they_are || self.profile.kind() == ServerKind::ProFtpd;
+        let takes_long_lines = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::ProFtpd);
         self.control.set_encoding(Encoding {
             double_iac: !takes_bytes_as_they_are,
             line_bytes_max: if takes_long_lines { LINE_BYTES_MAX } else { LINE_BYTES_USUAL_MAX },

@@ -21,7 +21,8 @@ use super::timestamp::{format_time_val, is_expressible};
 pub const LINE_BYTES_MAX: usize = 4096;
 
 /// The longest line for servers that have not been seen to take a longer one. pyftpdlib answers one of more than 2048 bytes
-/// twice: each later reply would be taken for that of another command.
+/// twice, and Pure-FTPd loses count where several of 3000 bytes come at once: each later reply would be taken for that of another
+/// command.
 pub const LINE_BYTES_USUAL_MAX: usize = 2048;
 
 /// Telnet's "interpret as command" (RFC 854): doubled where it is data.
