@@ -3,7 +3,7 @@
 //! `scripts/tools` fetches the programs, `scripts/servers` the servers. Each run does a few seconds' worth; `scripts/soak`
 //! runs the same tests for longer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test's way to fail")]
 
 #[path = "support/mount.rs"]
 mod mounted;
@@ -14,6 +14,8 @@ mod soak;
 
 #[path = "suites/fsx.rs"]
 mod fsx;
+#[path = "suites/pjdfstest.rs"]
+mod pjdfstest;
 
 macro_rules! on_each_server {
     ($($suite:ident { $($fact:ident)* })*) => {
@@ -33,4 +35,5 @@ macro_rules! on_each_server {
 
 on_each_server! {
     fsx { random_operations_read_what_was_written }
+    pjdfstest { failures_are_those_that_the_semantics_list }
 }
