@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the journal does to a disk.
 pub trait Disk: Send + Sync {
@@ -59,6 +60,14 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The system's.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The machine's own; in builds for tests one on which the process dies where the environment wants it.
+pub(super) fn local() -> Arc<dyn Disk> {
+    #[cfg(debug_assertions)]
+    return super::dying_disk::of_environment();
+    #[cfg(not(debug_assertions))]
+    Arc::new(LocalDisk)
 }
 
 /// The machine's own.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, LocalDisk};
+use super::disk::{self, Disk};
 use super::error::{JournalError, JournalResult};
 use super::log::{Appended, Durable, Log, Space, staging_directory};
 use super::names::Names;
@@ -60,7 +60,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::OtherVersion`]; the disk's. Nothing that was promised is lost by it.
     pub fn open(directory: StateDirectory) -> JournalResult<(Self, Recovered)> {
-        Self::open_on(Arc::new(LocalDisk), directory)
+        Self::open_on(disk::local(), directory)
     }
 
     /// As [`Self::open`], on a disk of the caller's: for tests that fail and cut its steps.

@@ -7,6 +7,8 @@
 //! Not here: when something is committed or uploaded, and what becomes of a conflict (`filesystem`).
 
 pub mod disk;
+#[cfg(debug_assertions)]
+mod dying_disk;
 pub mod error;
 #[expect(clippy::module_inception, reason = "the folder's main type, in a file of its name")]
 mod journal;
