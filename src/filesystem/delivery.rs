@@ -223,6 +223,8 @@ impl Filesystem {
         if let Some(mode) = mode {
             entry.mode = self.try_set_mode(Access::Server, path, mode)?;
         }
+        // Who reads it now goes on reading this: with the record its staging file has no name any more.
+        claim.content.lock().stage(&self.staging)?;
         let version = FileVersion::of(&entry);
         let told = FileVersion { size: stored.size, modified: entry.modified.filter(|_| !is_time_ours), unique: None };
         match try_record(|| journal.uploaded(pending.id, path, journal_version(&told))) {

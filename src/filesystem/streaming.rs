@@ -58,6 +58,15 @@ pub(super) struct Running {
     order: Order,
 }
 
+/// Why a stream is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What is sent before the close() need not be sent then.
+    Early,
+    /// The local disk has no room for more.
+    Room,
+}
+
 /// What a stream's thread is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -166,8 +175,12 @@ impl ContentState {
 }
 
 impl Filesystem {
-    /// Starts a stream where at least `len` bytes are there for it.
-    pub(super) fn start_stream(&self, ino: InodeNumber, content: &Arc<Content>, len: u64) {
+    /// Starts a stream where enough bytes are there for it.
+    pub(super) fn start_stream(&self, ino: InodeNumber, content: &Arc<Content>, wanted: Wanted) {
+        let len = match wanted {
+            Wanted::Early => self.options.stream_start_bytes,
+            Wanted::Room => 1,
+        };
         // Both locks, so that the name is the one it has until somebody claims the file, and with it the stream.
         let guard = self.state.lock();
         let mut state = content.lock();
@@ -179,11 +192,10 @@ impl Filesystem {
         let (Some(directory), Some(permit)) = (guard.inodes.path(parent), self.staging.allowance.stream()) else {
             return;
         };
-        // What is going to be promised is never half there under its own name.
-        let is_promised = self.options.close == Durability::Journal;
         let mode = match start {
-            0 if is_promised => WriteMode::Replace { mode: state.mode_to_set() },
-            0 => state.write_mode(),
+            0 => self.whole_mode(&state),
+            // The file would be half of what its close() promises as a whole.
+            _ if self.options.close == Durability::Journal && wanted == Wanted::Early => return,
             size => WriteMode::Append { size },
         };
         let patience = self.options.operation_timeout;

@@ -5,6 +5,7 @@ mod consistency;
 mod directories;
 mod faults;
 mod files;
+mod half_done;
 mod in_place;
 mod journal;
 mod names;

@@ -2,7 +2,7 @@
 //!
 //! Until the server has proved that it holds the content, the file stays dirty and whoever asked gets the error.
 
-use super::content::{Claim, Content, Detached};
+use super::content::{Claim, Content, ContentState, Detached};
 use super::promise::{journal_version, try_record};
 use super::sending::Sending;
 use super::staging::Staging;
@@ -98,12 +98,22 @@ impl Filesystem {
         let mode = {
             let mut content = claim.content.lock();
             content.stage(&self.staging)?;
-            let mode = content.write_mode();
+            let mode = self.whole_mode(&content);
             content.attempted |= mode == WriteMode::Create;
             mode
         };
         let mut sending = self.sending(path, mode);
         Ok((self.send_rest(claim, &mut sending)?, mode))
+    }
+
+    /// How a content is stored as a whole: what is going to be promised is never half there under its own name.
+    pub(super) fn whole_mode(&self, content: &ContentState) -> WriteMode {
+        match content.write_mode() {
+            WriteMode::Create if self.options.close == Durability::Journal => {
+                WriteMode::Replace { mode: content.mode_to_set() }
+            }
+            mode => mode,
+        }
     }
 
     /// A new upload that nobody is refused.

@@ -4,6 +4,7 @@
 
 use super::content::{Content, ContentState};
 use super::staging::Staging;
+use super::streaming::Wanted;
 use super::{Access, Durability, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl Filesystem {
             }
         }
         content.notify();
-        self.start_stream(ino, &content, self.options.stream_start_bytes);
+        self.start_stream(ino, &content, Wanted::Early);
         Ok(written)
     }
 
@@ -124,7 +125,7 @@ impl Filesystem {
         if content.lock().punch_sent() {
             return Ok(());
         }
-        self.start_stream(ino, content, 1);
+        self.start_stream(ino, content, Wanted::Room);
         if access == Access::MemoryOnly {
             return Err(FilesystemError::WouldWait);
         }

@@ -1,12 +1,13 @@
 //! What the journal promises, over a server in memory: at close, over outages, and over a remount.
 
 use super::*;
+use crate::journal::disk::{Disk, LocalDisk};
 use crate::journal::{Identity, Journal, StateDirectory};
 use std::path::Path;
 use tempfile::TempDir;
 
 /// A mount with a journal, which can be killed and mounted again.
-struct Journaled {
+pub(super) struct Journaled {
     mount: Mount,
     base: TempDir,
 }
@@ -20,15 +21,19 @@ impl std::ops::Deref for Journaled {
 }
 
 fn mounted(remote: MemoryRemote, base: &Path, options: FilesystemOptions) -> Mount {
+    mounted_on(Arc::new(LocalDisk), remote, base, options)
+}
+
+pub(super) fn mounted_on(disk: Arc<dyn Disk>, remote: MemoryRemote, base: &Path, options: FilesystemOptions) -> Mount {
     let identity = Identity { host: "h".into(), port: 21, user: b"u".to_vec(), directory: RemotePath::root() };
-    let opened = Journal::open(StateDirectory::open(base, &identity).unwrap()).unwrap();
+    let opened = Journal::open_on(disk, StateDirectory::open(base, &identity).unwrap()).unwrap();
     let clock = Arc::new(TestClock { base: Instant::now(), seconds: AtomicU64::new(0) });
     let server: Arc<dyn Remote> = Arc::new(remote.clone());
     let filesystem = Filesystem::with_clock(server, RemotePath::root(), options, clock.clone(), Some(opened)).unwrap();
     Mount { remote, filesystem, clock }
 }
 
-fn journal_mode() -> FilesystemOptions {
+pub(super) fn journal_mode() -> FilesystemOptions {
     FilesystemOptions {
         close: Durability::Journal,
         operation_timeout: Duration::from_secs(2),
@@ -36,16 +41,16 @@ fn journal_mode() -> FilesystemOptions {
     }
 }
 
-fn server_mode() -> FilesystemOptions {
+pub(super) fn server_mode() -> FilesystemOptions {
     FilesystemOptions { close: Durability::Server, ..journal_mode() }
 }
 
 impl Journaled {
-    fn new(prepare: impl FnOnce(&MemoryRemote)) -> Self {
+    pub(super) fn new(prepare: impl FnOnce(&MemoryRemote)) -> Self {
         Self::with_options(prepare, journal_mode())
     }
 
-    fn with_options(prepare: impl FnOnce(&MemoryRemote), options: FilesystemOptions) -> Self {
+    pub(super) fn with_options(prepare: impl FnOnce(&MemoryRemote), options: FilesystemOptions) -> Self {
         let remote = MemoryRemote::new();
         prepare(&remote);
         let base = tempfile::tempdir().unwrap();
@@ -63,13 +68,13 @@ impl Journaled {
     }
 
     /// What a kill leaves on the disk. The old mount may go on: nothing of it is seen any more.
-    fn kill(&self) -> TempDir {
+    pub(super) fn kill(&self) -> TempDir {
         let target = tempfile::tempdir().unwrap();
         copy(self.base.path(), target.path());
         target
     }
 
-    fn put(&self, name: &str, content: &str) {
+    pub(super) fn put(&self, name: &str, content: &str) {
         let handle = self.create(name);
         self.filesystem.set_attributes(Access::Server, self.ino(name), Some(handle), cut()).unwrap();
         self.write(handle, 0, content);
@@ -82,18 +87,18 @@ impl Journaled {
         names
     }
 
-    fn cable(&self, is_plugged: bool) {
+    pub(super) fn cable(&self, is_plugged: bool) {
         self.remote.behave(|behaviour| behaviour.unreachable = !is_plugged);
     }
 
     /// Waits until nothing is pending.
-    fn deliver(&self) {
+    pub(super) fn deliver(&self) {
         assert_eq!(self.filesystem.flush_all(), []);
         assert_eq!(self.filesystem.dirty_files(), []);
         assert_eq!(self.filesystem.usage().journal.unwrap().pending, 0);
     }
 
-    fn on_server(&self, path: &str) -> String {
+    pub(super) fn on_server(&self, path: &str) -> String {
         String::from_utf8(self.remote.content(path).unwrap_or_default()).unwrap()
     }
 
