@@ -69,6 +69,16 @@ impl Mount {
 
     /// Mounts what `url` names, or says why the program did not.
     pub(crate) fn try_start(url: &str, password: &str, options: &[&str]) -> Result<Self, Refused> {
+        Self::try_start_in(url, password, options, &[])
+    }
+
+    /// As [`Self::try_start`], with these variables in the program's environment.
+    pub(crate) fn try_start_in(
+        url: &str,
+        password: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mountpoint = TempDir::with_prefix("ftpfs-mount-").unwrap();
         let state = TempDir::with_prefix("ftpfs-state-").unwrap();
@@ -92,7 +102,7 @@ impl Mount {
         }
         command.args(options).args(more.split_whitespace()).arg(url).arg(mountpoint.path());
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
-        command.env("RUST_BACKTRACE", "1");
+        command.env("RUST_BACKTRACE", "1").envs(environment.iter().copied());
         let mut process = spawn(command);
         let mut input = process.stdin.take().unwrap();
         // A program that refuses its arguments has ended before it reads this.
@@ -102,6 +112,7 @@ impl Mount {
         let started = Instant::now();
         while mounted_at(&path).is_none() {
             if let Some(status) = process.try_wait().unwrap() {
+                let_go(&path);
                 return Err(Refused { status, message: fs::read_to_string(&log).unwrap() });
             }
             if started.elapsed() > MOUNT_DEADLINE {
@@ -124,6 +135,34 @@ impl Mount {
     /// The root of the mounted files.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The program's; nothing where there is none.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Whether the program still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// Ends the program as kill -9 does. What is open in the mount can be closed only, from then on.
+    pub(crate) fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// What the program has said so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Where that lies.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// Whether there is a mount, and nothing that stands in for it.
@@ -198,11 +237,16 @@ impl Drop for Mount {
             let _ = process.kill();
             let _ = process.wait();
         }
-        if let Some(device) = mounted_at(self.mountpoint.path()) {
-            let _ = Command::new("umount").arg("-l").arg(self.mountpoint.path()).output();
-            let minor = device.rsplit(':').next().unwrap_or_default();
-            let _ = fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1");
-        }
+        let_go(self.mountpoint.path());
+    }
+}
+
+/// Takes away what a program that is gone has left mounted.
+fn let_go(path: &Path) {
+    if let Some(device) = mounted_at(path) {
+        let _ = Command::new("umount").arg("-l").arg(path).output();
+        let minor = device.rsplit(':').next().unwrap_or_default();
+        let _ = fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1");
     }
 }
 
