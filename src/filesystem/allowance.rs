@@ -46,18 +46,6 @@ impl Allowance {
         fits
     }
 
-    /// Takes so many bytes, as soon as there is room; false as for [`Self::wait_for_room`].
-    pub(super) fn take_or_wait(&self, bytes: u64, patience: Duration) -> bool {
-        loop {
-            if self.take(bytes) {
-                return true;
-            }
-            if !self.wait_for_room(bytes, patience) {
-                return false;
-            }
-        }
-    }
-
     /// Takes so many bytes that are there already, whether or not there is room.
     pub(super) fn take_over(&self, bytes: u64) {
         self.used.lock().bytes += bytes;

@@ -127,7 +127,11 @@ impl Filesystem {
         let shown = {
             let mut content = claim.content.lock();
             content.version = None;
+            content.uploaded = None;
             content.attempted = false;
+            if let Some(pending) = &mut content.pending {
+                pending.stored = None;
+            }
             content.entry.name = name;
             content.shown()
         };

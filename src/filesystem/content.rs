@@ -216,6 +216,17 @@ impl Content {
         Ok(Claim { content: Arc::clone(self) })
     }
 
+    /// As [`Self::claim`], for who must have it, however long that takes.
+    pub(super) fn claim_at_last(self: &Arc<Self>) -> Claim {
+        let mut state = self.state.lock();
+        while state.busy {
+            self.settled.wait(&mut state);
+        }
+        state.busy = true;
+        state.progress = Instant::now();
+        Claim { content: Arc::clone(self) }
+    }
+
     /// As [`Self::claim`], for a delivery that is under way: `None` where whoever has the claim waits for it to stop.
     pub(super) fn claim_unless_stopping(self: &Arc<Self>) -> Option<Claim> {
         let mut state = self.state.lock();
@@ -325,6 +336,11 @@ impl ContentState {
             Some(staging) => staging.is_sealed(),
             None => self.pending.is_some(),
         }
+    }
+
+    /// Which content is pending.
+    pub(super) fn pending_id(&self) -> Option<ContentId> {
+        self.pending.as_ref().map(|pending| pending.id)
     }
 
     /// The server is proved to have what is pending.

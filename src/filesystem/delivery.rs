@@ -57,7 +57,9 @@ impl Filesystem {
     pub(super) fn deliver(&self, ino: InodeNumber) -> Outcome {
         let Some(content) = self.content_of(ino) else { return Outcome::Done };
         let Ok(claim) = content.claim(Access::Server, TURN) else { return Outcome::Later };
-        let task = self.task(ino, &claim);
+        let failed = claim.content.lock().pending.as_ref().map(|pending| pending.id);
+        let path_before = self.file_path(ino);
+        let task = self.task(ino, &claim, false);
         let result = match task {
             Ok(Task::Send(parcel, mode)) => self.deliver_parcel(ino, claim, parcel, mode),
             Ok(Task::Settle(parcel, stored)) => self.delivered(ino, &claim, &parcel, stored).map(|()| Outcome::Done),
@@ -75,6 +77,10 @@ impl Filesystem {
         tracing::warn!(%path, %error, "a file could not be delivered");
         if error.is_final() {
             return match content.claim(Access::Server, TURN) {
+                // What was refused may have another name by now, or be another content.
+                Ok(claim) if self.file_path(ino) != path_before || claim.content.lock().pending_id() != failed => {
+                    Outcome::Later
+                }
                 Ok(claim) => self.refused(ino, &claim, &error.to_string()),
                 Err(_) => Outcome::Later,
             };
@@ -83,7 +89,9 @@ impl Filesystem {
             pending.check_first = true;
         }
         match error {
-            FilesystemError::Unreachable { .. } | FilesystemError::LoginRefused { .. } => Outcome::Unreachable(error),
+            FilesystemError::Unreachable { .. }
+            | FilesystemError::LoginRefused { .. }
+            | FilesystemError::TimedOut { .. } => Outcome::Unreachable(error),
             _ => Outcome::Failed,
         }
     }
@@ -104,7 +112,10 @@ impl Filesystem {
         claim: &Claim,
         begun: Option<Sending>,
     ) -> FilesystemResult<()> {
-        let (parcel, mode) = match self.task(ino, claim)? {
+        // Asked of the server already when that was begun; and it may hold the only connection.
+        let id = claim.content.lock().pending.as_ref().map(|pending| pending.id);
+        let begun = begun.filter(|sending| id.is_some_and(|id| sending.is_meant_for(id)));
+        let (parcel, mode) = match self.task(ino, claim, begun.is_some())? {
             Task::Send(parcel, mode) => (parcel, mode),
             Task::Settle(parcel, stored) => return self.delivered(ino, claim, &parcel, stored),
             Task::Nothing => return Ok(()),
@@ -115,10 +126,13 @@ impl Filesystem {
         let mut sending = self.begun_or_new(begun, &parcel, mode);
         let stored = loop {
             match send(&parcel, &mut sending, || claim.got_on()) {
-                Ok(true) => match sending.finish() {
-                    Ok(stored) => break stored,
-                    Err(error) => std::thread::sleep(sending.bear(error)?),
-                },
+                Ok(true) => {
+                    claim.content.lock().attempted = true;
+                    match sending.finish() {
+                        Ok(stored) => break stored,
+                        Err(error) => std::thread::sleep(sending.bear(error)?),
+                    }
+                }
                 Ok(false) => return Err(FilesystemError::Failed { reason: "a staging file was cut short".into() }),
                 Err(Trouble::Disk(error)) => return Err(error),
                 Err(Trouble::Server(error)) => std::thread::sleep(sending.bear(error)?),
@@ -129,18 +143,27 @@ impl Filesystem {
     }
 
     /// What is to be delivered of a claimed file, and how.
-    fn task(&self, ino: InodeNumber, claim: &Claim) -> FilesystemResult<Task> {
+    fn task(&self, ino: InodeNumber, claim: &Claim, has_begun: bool) -> FilesystemResult<Task> {
         let Some(journal) = &self.journal else { return Ok(Task::Nothing) };
         let Some(pending) = claim.content.lock().pending.clone() else { return Ok(Task::Nothing) };
         if claim.content.lock().detached == Some(Detached::Removed) {
             return Ok(Task::Nothing);
         }
         self.settle_renames_of(&pending)?;
-        let Some((directory, name)) = self.place(ino) else { return Ok(Task::Nothing) };
+        let Some((directory, name)) = self.place(ino) else {
+            return Ok(Task::SetAside("another client has removed the directory that it was in".into()));
+        };
         let sealed = match journal.open_pending(pending.id) {
             Ok(sealed) => Arc::new(sealed),
             // A commit that is not durable yet may still take its place, or not.
-            Err(JournalError::NotPending(_)) => return Ok(Task::Later),
+            Err(JournalError::NotPending(_)) if journal.pending_of(pending.id.file).is_some() => {
+                return Ok(Task::Later);
+            }
+            Err(JournalError::NotPending(_)) => {
+                tracing::warn!(%ino, content = %pending.id, "what was promised of this file is over");
+                self.end_promise(ino, claim, pending.id);
+                return Ok(Task::Nothing);
+            }
             Err(error) => return Err(error.into()),
         };
         let path = directory.join(&name);
@@ -149,7 +172,9 @@ impl Filesystem {
             return Ok(Task::Settle(parcel, stored));
         }
         let is_old = parcel.pending.committed_at.elapsed() >= self.options.dir_timeout;
-        if !parcel.pending.check_first && !is_old {
+        // What is torn there is ours.
+        let is_torn = claim.content.lock().torn;
+        if is_torn || has_begun || !parcel.pending.check_first && !is_old {
             let mode = WriteMode::Replace { mode: parcel.pending.mode };
             return Ok(Task::Send(parcel, mode));
         }
@@ -164,14 +189,16 @@ impl Filesystem {
 
     /// A new upload, unless what was begun is the beginning of this one.
     fn begun_or_new(&self, begun: Option<Sending>, parcel: &Parcel, mode: WriteMode) -> Sending {
-        match begun {
-            Some(sending) if sending.is_of(&parcel.path, parcel.pending.size) => sending,
+        let mut sending = match begun {
+            Some(sending) if sending.is_of(parcel.pending.id, &parcel.path, parcel.pending.size) => sending,
             // First, for it removes what it has left on the server.
             begun => {
                 drop(begun);
                 self.sending(&parcel.path, mode)
             }
-        }
+        };
+        sending.belongs_to(parcel.pending.id);
+        sending
     }
 
     fn deliver_parcel(
@@ -244,6 +271,8 @@ impl Filesystem {
             content.version.clone_from(&version);
             content.has_own_time = is_time_ours;
             content.attempted = true;
+            content.uploaded = (!content.changed).then_some(stored.size);
+            content.torn = false;
             content.sent = 0;
             if !content.dirty {
                 content.entry = entry.clone();
@@ -341,6 +370,8 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
             Ok(true) => {
                 let Some(claim) = content.claim_unless_stopping() else { return Ok(leave(content, sending)) };
                 claim.got_on();
+                // From here on something of it may be there under its name, whatever is heard of it.
+                content.lock().attempted = true;
                 match sending.finish() {
                     Ok(stored) => return Ok(Sent::All(claim, stored)),
                     Err(error) => error,

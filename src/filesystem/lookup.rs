@@ -268,6 +268,7 @@ impl Filesystem {
             content.lock().detach(why);
         }
         state.inodes.detach(ino);
+        state.let_go(ino);
     }
 
     pub(super) fn with_overrides(&self, ino: InodeNumber, mut entry: Entry) -> Entry {

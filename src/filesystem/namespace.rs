@@ -154,6 +154,15 @@ impl Filesystem {
         if pending.is_some() {
             self.server.ask(access)?;
         }
+        if let Some(claim) = claim.as_ref().filter(|_| pending.is_some()) {
+            // It may hold the only connection.
+            drop(claim.stop(self.options.operation_timeout)?);
+        }
+        if self.directory_path(parent)? != directory {
+            // A directory above has got another name while somebody else had the file.
+            drop(claim);
+            return self.unlink(access, parent, name.as_bytes());
+        }
         if let (Some(ino), Some(claim)) = (ino, &claim)
             && self.is_local_only(claim)
         {

@@ -5,7 +5,7 @@
 use super::allowance::Room;
 use super::content::{Claim, Content, Detached, Pending};
 use super::{Access, DirtyFile, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
-use crate::journal::{Commit, FileNumber, Journal, JournalError, JournalResult, Version};
+use crate::journal::{Commit, ContentId, FileNumber, Journal, JournalError, JournalResult, Version};
 use crate::protocol::RemotePath;
 use std::sync::Arc;
 use std::thread;
@@ -74,11 +74,12 @@ impl Filesystem {
         if let Some(path) = self.file_path(ino) {
             self.settle_renames(access, &path).map_err(NotCommitted::Failed)?;
         }
+        let path = self.file_path(ino).ok_or(NotCommitted::Stale)?;
+        self.complete(access, ino, claim, &path).map_err(NotCommitted::Failed)?;
         // Neither the file nor a directory above it gets another name from here on.
         let _moving = self.moving.read();
         let (directory, name) = self.place(ino).ok_or(NotCommitted::Stale)?;
         let path = directory.join(&name);
-        self.complete(access, ino, claim, &path).map_err(NotCommitted::Failed)?;
         let (staging, commit) = {
             let mut state = claim.content.lock();
             // A stream may have punched since: from here on it cannot.
@@ -119,9 +120,11 @@ impl Filesystem {
                 };
                 state.pending = Some(pending);
                 state.changed = false;
+                state.sent = 0;
                 let shown = state.shown();
                 drop(state);
                 self.listings.pin(&directory, shown, self.clock.instant());
+                self.deliveries.push(ino, true);
                 Ok(())
             }
             Err(failed) => {
@@ -135,7 +138,8 @@ impl Filesystem {
     /// has refused it for good. False where neither could be.
     pub(super) fn keep(&self, ino: InodeNumber, content: &Arc<Content>, error: &FilesystemError) -> bool {
         let Some(journal) = &self.journal else { return false };
-        let Ok(claim) = content.claim(Access::Server, self.options.operation_timeout) else { return false };
+        // However long others have the file: nobody may throw away what is here.
+        let claim = content.claim_at_last();
         let path = self.file_path(ino).unwrap_or_else(|| content.lock().opened_as().clone());
         match self.commit(Access::Server, ino, &claim) {
             Ok(()) => {
@@ -152,6 +156,10 @@ impl Filesystem {
                 }
                 tracing::warn!(%path, %error, "this file could not be uploaded; it is kept, and tried again in the background");
                 self.deliveries.push(ino, true);
+                let state = self.state.lock();
+                if state.inodes.get(ino).is_some_and(|inode| inode.handles == 0) {
+                    content.lock().staging = None;
+                }
                 true
             }
             Err(not_committed) => {
@@ -175,11 +183,16 @@ impl Filesystem {
     ) -> bool {
         let (staging, missing) = {
             let mut state = claim.content.lock();
-            let Some(staged) = &mut state.staging else { return false };
+            let is_promised = state.pending.is_some();
+            let Some(staged) = &mut state.staging else { return is_promised };
             let missing = staged.missing_ranges();
             match staged.take_for_commit() {
                 Ok(staging) => (staging, missing),
-                Err(_) => return false,
+                Err(error) => {
+                    tracing::error!(%path, %error, "what is here of this file stays in the staging folder until the next mount");
+                    staged.leave_to_the_next_mount();
+                    return false;
+                }
             }
         };
         let reason = match missing.as_slice() {
@@ -189,7 +202,20 @@ impl Filesystem {
         match journal.set_aside_unpromised(&staging, path, &reason) {
             Ok(at) => {
                 tracing::error!(%path, at = %at.display(), "what was written to this file could not be uploaded; what is here of it is set aside: {reason}");
-                self.gave_up(ino, &claim.content, FilesystemError::SetAside { at, reason });
+                let has_older = {
+                    let mut state = claim.content.lock();
+                    if state.pending.is_some() {
+                        // What was promised before still is, and shows again.
+                        state.changed = false;
+                        state.staging = None;
+                    }
+                    state.pending.is_some()
+                };
+                if has_older {
+                    self.deliveries.push(ino, true);
+                } else {
+                    self.gave_up(ino, &claim.content, FilesystemError::SetAside { at, reason });
+                }
                 true
             }
             Err(error) => {
@@ -215,12 +241,32 @@ impl Filesystem {
                 FilesystemError::SetAside { at, reason: reason.into() }
             }
             Err(error) => {
-                tracing::error!(%path, %error, "this file cannot be delivered: {reason}");
-                FilesystemError::SetAside { at: journal.staging_path(pending.id), reason: reason.into() }
+                tracing::error!(%path, %error, "this file cannot be delivered, nor set aside now: {reason}");
+                return false;
             }
         };
         self.gave_up(ino, &claim.content, error);
         true
+    }
+
+    /// What was promised of a claimed file is over without a delivery: it was replaced on the server.
+    pub(super) fn end_promise(&self, ino: InodeNumber, claim: &Claim, id: ContentId) {
+        let is_clean = {
+            let mut state = claim.content.lock();
+            if state.pending_id() == Some(id) {
+                state.pending = None;
+                state.dirty = state.changed;
+            }
+            !state.dirty
+        };
+        if is_clean {
+            let place = self.place(ino);
+            self.detach(ino, Detached::Removed);
+            if let Some((directory, name)) = place {
+                self.listings.unpin(&directory, &name);
+                self.listings.distrust(&directory, &name, self.clock.instant());
+            }
+        }
     }
 
     /// From now on the name shows what the server has.
@@ -228,7 +274,7 @@ impl Filesystem {
         let place = self.place(ino);
         let file = self.dirty_file(ino, content, Instant::now());
         if let Some(file) = file {
-            self.lost.lock().push(DirtyFile { error: Some(error), ..file });
+            self.lost.lock().push(DirtyFile { error: Some(error), in_journal: false, ..file });
         }
         let was_new = {
             let mut state = content.lock();

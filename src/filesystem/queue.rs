@@ -62,6 +62,8 @@ struct State {
     failures: u64,
     /// Those who wait for all to be tried; nothing settles meanwhile.
     hurried: usize,
+    /// Attempts that began before tell them nothing.
+    hurried_at: u64,
     /// While something waits and nothing is in its way, there is hope for room on the disk.
     hope: Option<StreamPermit>,
     closed: bool,
@@ -74,6 +76,10 @@ struct File {
     /// It was pushed while it was running.
     again: bool,
     pause: Duration,
+    /// Its place in the order in which they came.
+    came: u64,
+    /// The same of its last attempt.
+    began: u64,
     /// When it last failed, by the count of failures.
     failed_at: u64,
 }
@@ -110,8 +116,10 @@ impl Queue {
     /// Waits until everything has been delivered, or has failed once more. Of failures to reach the server one counts for all.
     pub(super) fn hurry(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let begun_at = state.failures;
+        let (begun_at, newest) = (state.failures, state.next);
         state.hurried += 1;
+        state.next += 1;
+        state.hurried_at = state.next;
         state.paused_until = None;
         state.pause = Duration::ZERO;
         let waiting: Vec<InodeNumber> = state.due.values().copied().collect();
@@ -120,7 +128,7 @@ impl Queue {
         }
         self.start_threads(&mut state);
         self.changed.notify_all();
-        while state.has_untried(begun_at) && !state.closed {
+        while state.has_untried(begun_at, newest) && !state.closed {
             self.changed.wait(&mut state);
         }
         state.hurried -= 1;
@@ -172,22 +180,27 @@ impl Queue {
             let now = Instant::now();
             let first = state.due.first_key_value().map(|(key, ino)| (*key, *ino));
             let due = first.map(|((due, _), _)| due.max(state.paused_until.unwrap_or(due)));
-            let filesystem = state.filesystem.upgrade().filter(|_| !state.closed);
-            match (due, first, filesystem) {
-                (_, _, None) => break,
-                (Some(due), Some((key, ino)), Some(filesystem)) if due <= now => {
+            if state.closed || state.filesystem.strong_count() == 0 {
+                break;
+            }
+            match (due, first) {
+                (Some(due), Some((key, ino))) if due <= now => {
+                    // Not kept while waiting: it may be the last one, and its end needs this lock.
+                    let Some(filesystem) = state.filesystem.upgrade() else { break };
                     state.due.remove(&key);
                     state.idle -= 1;
                     state.running += 1;
+                    let next = state.next;
                     if let Some(file) = state.files.get_mut(&ino) {
                         file.due = None;
                         file.running = true;
+                        file.began = next;
                     }
                     self.start_threads(&mut state);
                     return Some((filesystem, ino));
                 }
                 // The last one stays as long as something is waiting.
-                (due, _, Some(_)) => {
+                (due, _) => {
                     let is_needed = due.is_some() && state.threads == 1;
                     if now >= leave && !is_needed {
                         break;
@@ -210,13 +223,20 @@ impl Queue {
             file.running = false;
             std::mem::take(&mut file.again)
         });
+        let hurried_at = state.hurried_at;
+        let is_outdated = state.files.get(&ino).is_some_and(|file| file.began < hurried_at);
         match outcome {
+            Outcome::Failed | Outcome::Unreachable(_) if is_outdated => state.schedule(ino, Duration::ZERO),
             Outcome::Done => {
                 state.pause = Duration::ZERO;
                 state.paused_by = None;
-                state.files.remove(&ino);
+                let delivered = state.files.remove(&ino);
                 if is_again {
                     state.schedule(ino, Duration::ZERO);
+                    // Who waits for what came before waits for what was behind it, too.
+                    if let (Some(file), Some(delivered)) = (state.files.get_mut(&ino), delivered) {
+                        file.came = delivered.came;
+                    }
                 }
             }
             Outcome::Later => state.schedule(ino, Duration::from_millis(50)),
@@ -249,7 +269,8 @@ impl State {
     fn schedule(&mut self, ino: InodeNumber, delay: Duration) {
         self.next += 1;
         let due = (Instant::now() + delay, self.next);
-        let file = self.files.entry(ino).or_default();
+        let next = self.next;
+        let file = self.files.entry(ino).or_insert_with(|| File { came: next, ..File::default() });
         if file.running {
             file.again = true;
             return;
@@ -264,8 +285,8 @@ impl State {
         self.due.insert(due, ino);
     }
 
-    /// Whether something has neither ended nor failed since there were so many failures.
-    fn has_untried(&self, failures: u64) -> bool {
-        self.files.values().any(|file| file.running || file.failed_at <= failures)
+    /// Whether something that came before `newest` has neither ended nor failed since there were so many failures.
+    fn has_untried(&self, failures: u64, newest: u64) -> bool {
+        self.files.values().any(|file| file.came <= newest && file.failed_at <= failures)
     }
 }

@@ -68,9 +68,18 @@ impl Filesystem {
         }
         let claims = self.claim_ends(access, &from, &to)?;
         self.server.ask(access)?;
+        // A directory above may have got another name while others had the files.
+        if self.directory_path(parent)? != from.directory || self.directory_path(new_parent)? != to.directory {
+            drop(claims);
+            return self.rename(access, parent, name, new_parent, new_name, no_replace);
+        }
         let (replaced, moved): (Vec<_>, Vec<_>) = claims.into_iter().partition(|(ino, _)| Some(*ino) == to.ino);
         let replaced = replaced.first();
-        // What it has begun may hold the only connection.
+        // What goes on in the background may hold the only connection. What it has begun is not of use under another name, but where
+        // part of it is nowhere else.
+        for (_, claim) in moved.iter().filter(|(_, claim)| claim.content.lock().is_promised()) {
+            drop(claim.stop(self.options.operation_timeout)?);
+        }
         if let Some((ino, claim)) = replaced {
             self.preserve(access, *ino, claim, &to.path())?;
         }
@@ -129,18 +138,25 @@ impl Filesystem {
         let pending = claim.content.lock().pending.as_ref().map(|pending| pending.id.file);
         let (Some(journal), Some(file)) = (&self.journal, pending) else { return Err(FilesystemError::Stale) };
         let known = to.entry.as_ref().and_then(FileVersion::of);
-        let (base, version, replaces) = match replaced {
+        let (base, version, has_own_time, replaces) = match replaced {
             Some(replaced) => {
                 let content = replaced.content.lock();
                 // What it shows is ours, and what the server has may be older.
-                (content.base(), content.version.clone(), content.pending.as_ref().map(|pending| pending.id.file))
+                let replaces = content.pending.as_ref().map(|pending| pending.id.file);
+                (content.base(), content.version.clone(), content.has_own_time, replaces)
             }
-            None => (known.as_ref().map(journal_version), known, None),
+            None => (known.as_ref().map(journal_version), known, false, None),
         };
+        let _moving = self.moving.read();
         let _durable = try_record(|| journal.moved(file, &to.path(), base.clone(), replaces))?;
         let shown = {
             let mut content = claim.content.lock();
             content.version = version;
+            content.has_own_time = has_own_time;
+            content.uploaded = None;
+            if let Some(pending) = &mut content.pending {
+                pending.stored = None;
+            }
             content.shown()
         };
         self.renamed(from, to, shown.clone());

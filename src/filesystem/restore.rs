@@ -1,7 +1,7 @@
 //! What an earlier mount has promised is in the filesystem again before anybody sees it; and renames whose result nobody knows.
 
 use super::allowance::Room;
-use super::content::{Content, Pending};
+use super::content::{Content, Detached, Pending};
 use super::promise::try_record;
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::FileVersion;
@@ -88,22 +88,35 @@ impl Filesystem {
     pub(super) fn settle_renames(&self, access: Access, path: &RemotePath) -> FilesystemResult<()> {
         let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_renames()) else { return Ok(()) };
         self.server.ask(access)?;
+        let is_meant = |rename: &Rename| [&rename.from, &rename.to].iter().any(|end| is_related(end, path));
+        if !journal.renames().iter().any(|(_, rename)| is_meant(rename)) {
+            return Ok(());
+        }
         // One that is under way holds this, so what is found here is one whose answer got lost.
         let _moving = self.moving.write();
-        for (number, rename) in journal.renames() {
-            let is_meant = [&rename.from, &rename.to].iter().any(|end| is_related(end, path));
-            if !is_meant {
-                continue;
-            }
+        for (number, rename) in journal.renames().into_iter().filter(|(_, rename)| is_meant(rename)) {
             // With neither there, what is pending of it is stored where it was, if it can be.
             let is_done = !self.is_there(&rename.from)? && self.is_there(&rename.to)?;
             tracing::info!(from = %rename.from, to = %rename.to, is_done, "a rename whose answer got lost");
             try_record(|| journal.renamed(number, is_done))?;
             if is_done {
+                self.end_replaced(&rename);
                 self.follow(&rename);
             }
         }
         Ok(())
+    }
+
+    /// What was pending where a rename has put something else is over.
+    fn end_replaced(&self, rename: &Rename) {
+        let Some(replaced) = rename.replaces else { return };
+        let is_meant = |content: &Content| content.lock().pending_id().is_some_and(|id| id.file == replaced);
+        for (ino, _) in self.contents().into_iter().filter(|(_, content)| is_meant(content)) {
+            if let Some((directory, name)) = self.place(ino) {
+                self.listings.unpin(&directory, &name);
+            }
+            self.detach(ino, Detached::Removed);
+        }
     }
 
     /// As [`Self::settle_renames`], for what is pending.

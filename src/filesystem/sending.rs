@@ -3,6 +3,7 @@
 //! Not here: which bytes and when (`streaming` while a file is written, `upload` when it is closed).
 
 use super::allowance::StreamPermit;
+use crate::journal::ContentId;
 use crate::protocol::RemotePath;
 use crate::remote::{Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(super) struct Sending {
     /// How often a transfer has broken off.
     breaks: u32,
     patience: Patience,
+    /// The promised content that it is of; a stream is of what was written last.
+    content: Option<ContentId>,
     _permit: StreamPermit,
 }
 
@@ -55,8 +58,18 @@ impl Sending {
         permit: StreamPermit,
     ) -> Self {
         let patience = Patience { time: patience, reached: 0, failing_since: None, pause: Duration::ZERO };
-        let mut sending =
-            Self { remote, path, mode, line: Line::Closed, offset: 0, end: None, breaks: 0, patience, _permit: permit };
+        let mut sending = Self {
+            remote,
+            path,
+            mode,
+            line: Line::Closed,
+            offset: 0,
+            end: None,
+            breaks: 0,
+            patience,
+            content: None,
+            _permit: permit,
+        };
         sending.offset = sending.start();
         sending
     }
@@ -83,8 +96,21 @@ impl Sending {
     }
 
     /// Whether this is the beginning of a whole content of so many bytes at a path.
-    pub(super) fn is_of(&self, path: &RemotePath, size: u64) -> bool {
-        self.path == *path && self.offset <= size && matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. })
+    pub(super) fn is_of(&self, content: ContentId, path: &RemotePath, size: u64) -> bool {
+        self.content.is_none_or(|of| of == content)
+            && self.path == *path
+            && self.offset <= size
+            && matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. })
+    }
+
+    /// Whether it can be of this promised content.
+    pub(super) fn is_meant_for(&self, content: ContentId) -> bool {
+        self.content.is_none_or(|of| of == content)
+    }
+
+    /// From now on it is of this promised content.
+    pub(super) fn belongs_to(&mut self, content: ContentId) {
+        self.content = Some(content);
     }
 
     /// The first byte of the file that this is about.

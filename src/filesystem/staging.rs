@@ -66,6 +66,8 @@ pub(super) struct Staging {
     allowance: Arc<Allowance>,
     /// Whether what is present counts against the allowance.
     counted: bool,
+    /// Whether it stays on the disk for the next mount to find.
+    left: bool,
 }
 
 impl Staging {
@@ -75,8 +77,14 @@ impl Staging {
     /// # Errors
     /// The disk's.
     pub(super) fn new(area: &StagingArea, base_len: u64, path: &RemotePath) -> FilesystemResult<Self> {
-        let backing = match &area.journal {
-            Some(journal) => Backing::Begun { staging: journal.begin(path)?, worthless: false },
+        let begun = area.journal.as_ref().map(|journal| journal.begin(path).map_err(FilesystemError::from));
+        let backing = match begun {
+            Some(Ok(staging)) => Backing::Begun { staging, worthless: false },
+            Some(Err(FilesystemError::LocalNoSpace)) => return Err(FilesystemError::LocalNoSpace),
+            Some(Err(error)) => {
+                tracing::warn!(%path, %error, "the journal cannot keep this file while it is written; it goes to the server as without one");
+                Backing::Nameless(tempfile::tempfile_in(&area.directory)?)
+            }
             None => Backing::Nameless(tempfile::tempfile_in(&area.directory)?),
         };
         let staging = Self::over(area, backing, base_len);
@@ -117,6 +125,7 @@ impl Staging {
             changes: Changes::default(),
             allowance: Arc::clone(&area.allowance),
             counted: true,
+            left: false,
         }
     }
 
@@ -157,6 +166,11 @@ impl Staging {
                 Err(FilesystemError::LocalStorage { reason: "it cannot be committed as it is".into() })
             }
         }
+    }
+
+    /// Nothing can be done with it now; the next mount sets it aside.
+    pub(super) fn leave_to_the_next_mount(&mut self) {
+        self.left = true;
     }
 
     /// The commit failed.
@@ -322,8 +336,8 @@ impl Staging {
     /// The disk's.
     pub(super) fn fill(&mut self, offset: u64, bytes: &[u8]) -> FilesystemResult<()> {
         let end = offset.saturating_add(bytes.len() as u64);
-        self.must_be_writable()?;
         while let Some(gap) = self.first_missing(offset..end) {
+            self.must_be_writable()?;
             let from = usize::try_from(gap.start - offset).unwrap_or(usize::MAX);
             let to = usize::try_from(gap.end - offset).unwrap_or(usize::MAX);
             if !self.allowance.take(gap.end - gap.start) {
@@ -411,7 +425,7 @@ impl Drop for Staging {
         if self.counted {
             self.allowance.give_back(self.present.truncate(0));
         }
-        if let (Backing::Begun { staging, .. }, Some(journal)) = (&self.backing, &self.journal) {
+        if let (Backing::Begun { staging, .. }, Some(journal), false) = (&self.backing, &self.journal, self.left) {
             journal.discard(staging);
         }
     }

@@ -306,8 +306,11 @@ impl Filesystem {
     /// Brings everything that is still dirty to the server, and waits for what is delivered in the background; for the end of the mount, and
     /// on demand. Returns the paths that failed.
     pub fn flush_all(&self) -> Vec<(RemotePath, FilesystemError)> {
-        let mut failed = Vec::new();
+        let (mut failed, lost_before) = (Vec::new(), self.lost_count());
         for (ino, content) in self.contents() {
+            if content.lock().is_promised() {
+                self.deliveries.push(ino, false);
+            }
             let is_meant = {
                 let state = content.lock();
                 state.dirty && !state.is_promised()
@@ -335,6 +338,8 @@ impl Filesystem {
                 failed.push((self.file_path(ino).unwrap_or_else(RemotePath::root), error));
             }
         }
+        let lost = self.lost_files(lost_before).into_iter();
+        failed.extend(lost.map(|file| (file.path, file.error.unwrap_or(FilesystemError::Stale))));
         failed
     }
 }

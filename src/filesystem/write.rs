@@ -105,7 +105,12 @@ impl Filesystem {
         };
         let (Some(sealed), Some(journal)) = (sealed, &self.journal) else { return Ok(()) };
         let len = len.min(sealed.size());
-        if !self.staging.allowance.take_or_wait(len, self.options.operation_timeout) {
+        if !self.staging.allowance.take(len) {
+            // Not with the claim: the delivery of this very file may be what makes room.
+            drop(claim);
+            if self.staging.allowance.wait_for_room(len, self.options.operation_timeout) {
+                return Ok(());
+            }
             tracing::error!(%ino, len, "staging files may take no more room (--staging-size) for a copy of what was promised");
             return Err(FilesystemError::LocalNoSpace);
         }

@@ -59,13 +59,16 @@ impl Table {
                 self.use_number(content.file);
                 self.begun.remove(content);
                 self.end_before(*content);
+                // Said again of the same content, it is the same event.
+                let before = self.files.get(&content.file).filter(|before| before.content == *content);
+                let order = before.map_or(sequence, |before| before.order);
                 self.insert(PendingFile {
                     content: *content,
                     commit: commit.clone(),
                     committed_at: *at,
                     doubtful: *doubtful,
                     renaming: None,
-                    order: sequence,
+                    order,
                 });
             }
             Record::Uploaded { content, version } => {

@@ -430,7 +430,8 @@ fn refused_delivery_is_set_aside_with_the_servers_words() {
     mount.put("g", "content");
     mount.remote.fail(Operation::OpenWrite, 0, refused(), When::Before);
     mount.cable(true);
-    let _ = mount.filesystem.flush_all();
+    assert!(matches!(mount.filesystem.flush_all()[..], [(_, FilesystemError::SetAside { .. })]));
+    assert!(mount.filesystem.lost_files(0).iter().all(|file| !file.in_journal));
     let usage = mount.filesystem.usage().journal.unwrap();
     assert_eq!((usage.pending, usage.set_aside.len()), (0, 1));
     assert_eq!(std::fs::read(&usage.set_aside[0]).unwrap(), b"content");
@@ -614,4 +615,104 @@ fn many_files_are_delivered_at_once() {
     mount.remote.let_go(Operation::Finish);
     mount.deliver();
     assert_eq!(mount.visible().len(), 20);
+}
+
+#[test]
+fn newer_content_is_never_sent_behind_the_beginning_of_an_older_one() {
+    let mount = Journaled::new(|_| {});
+    let old = "a".repeat(600_000);
+    mount.put("f", &old);
+    mount.remote.hold(Operation::Write);
+    assert!(mount.remote.wait_held(Operation::Write, 1));
+    let handle = mount.open("f", BOTH);
+    mount.write(handle, 10, "b");
+    mount.flush(handle).unwrap();
+    let filesystem = Arc::clone(&mount.filesystem);
+    let synced = std::thread::spawn(move || filesystem.fsync(Access::Server, handle));
+    std::thread::sleep(Duration::from_millis(100));
+    mount.remote.let_go(Operation::Write);
+    synced.join().unwrap().unwrap();
+    assert!(mount.on_server("/f") == format!("{}b{}", &old[..10], &old[11..]));
+}
+
+#[test]
+fn file_that_is_stored_and_not_settled_is_renamed_and_removed_on_the_server_too() {
+    for is_removed in [false, true] {
+        let mount = Journaled::new(|_| {});
+        mount.remote.fail(Operation::SetModified, 0, lost(), When::Before);
+        mount.put("f.tmp", "content");
+        assert_eq!(mount.filesystem.flush_all().len(), 1);
+        assert_eq!(mount.on_server("/f.tmp"), "content");
+        if is_removed {
+            mount.unlink("f.tmp").unwrap();
+        } else {
+            mount.rename("f.tmp", "f").unwrap();
+        }
+        mount.deliver();
+        let expected: &[&str] = if is_removed { &[] } else { &["/f"] };
+        assert_eq!(mount.visible(), expected);
+        assert_eq!(mount.on_server("/f"), if is_removed { "" } else { "content" });
+    }
+}
+
+#[test]
+fn what_the_server_is_proved_to_have_is_known_anew_after_a_delivery() {
+    let mount = Journaled::new(|_| {});
+    let handle = mount.create("f");
+    mount.write(handle, 0, "12345");
+    mount.filesystem.fsync(Access::Server, handle).unwrap();
+    mount.write(handle, 5, "67");
+    mount.flush(handle).unwrap();
+    mount.deliver();
+    assert_eq!(mount.on_server("/f"), "1234567");
+    let cut = SetAttributes { size: Some(5), ..SetAttributes::default() };
+    mount.filesystem.set_attributes(Access::Server, mount.ino("f"), Some(handle), cut).unwrap();
+    mount.filesystem.fsync(Access::Server, handle).unwrap();
+    assert_eq!(mount.on_server("/f"), "12345");
+}
+
+#[test]
+fn open_file_that_is_promised_by_a_rename_is_delivered() {
+    let mount = Journaled::new(|remote| remote.put_directory("/d"));
+    let d = mount.ino("d");
+    let handle = mount.filesystem.create(Access::Server, d, b"f", 0o644, BOTH).unwrap().1.handle;
+    mount.write(handle, 0, "content");
+    mount.rename("d", "e").unwrap();
+    mount.close(handle);
+    mount.deliver();
+    assert_eq!(mount.on_server("/e/f"), "content");
+}
+
+#[test]
+fn promise_that_was_replaced_by_a_rename_whose_answer_got_lost_is_over() {
+    let mount = Journaled::new(|remote| remote.put("/s", "of s"));
+    mount.cat("s");
+    let handle = mount.create("t");
+    mount.write(handle, 0, "of t");
+    mount.cable(false);
+    mount.close(handle);
+    assert_eq!(mount.filesystem.flush_all().len(), 1);
+    mount.cable(true);
+    mount.remote.fail(Operation::Rename, 0, lost(), When::After);
+    let _ = mount.rename("s", "t");
+    let _ = mount.filesystem.flush_all();
+    mount.deliver();
+    mount.advance(100);
+    assert_eq!((mount.visible().join(" ").as_str(), mount.on_server("/t").as_str()), ("/t", "of s"));
+    assert_eq!((mount.find("s"), mount.cat("t").as_str()), (None, "of s"));
+}
+
+#[test]
+fn removed_promises_leave_nothing_in_memory() {
+    let mount = Journaled::new(|_| {});
+    for number in 0..50 {
+        let name = format!("f{number}");
+        let (found, opened) = mount.filesystem.create(Access::Server, ROOT, name.as_bytes(), 0o644, BOTH).unwrap();
+        mount.write(opened.handle, 0, "content");
+        mount.close(opened.handle);
+        mount.unlink(&name).unwrap();
+        mount.filesystem.forget(found.attributes.ino, 1);
+    }
+    mount.deliver();
+    assert_eq!((mount.filesystem.known_counts(), mount.visible().len()), ((1, 0), 0));
 }
