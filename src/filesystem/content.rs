@@ -9,7 +9,7 @@ use super::staging::{Staging, StagingArea};
 use super::streaming::Stream;
 use super::{Access, FilesystemError, FilesystemResult};
 use crate::cache::FileVersion;
-use crate::journal::{ContentId, Version};
+use crate::journal::{ContentId, Sealed, Version};
 use crate::protocol::{Entry, RemotePath, Timestamp};
 use crate::remote::{Stored, WriteMode};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -51,6 +51,8 @@ pub(super) struct Pending {
     pub(super) committed_at: Instant,
     /// The server is proved to have it; only its time, its permissions or the record are missing.
     pub(super) stored: Option<Stored>,
+    /// Open while it is delivered: the record that it is over comes before anybody here knows, and takes the file away.
+    pub(super) sealed: Option<Arc<Sealed>>,
     /// What it takes of the local disk, until it is over.
     pub(super) _room: Arc<Room>,
 }
@@ -316,7 +318,8 @@ impl ContentState {
     pub(super) fn stage(&mut self, area: &StagingArea) -> FilesystemResult<&mut Staging> {
         let staging = match (self.staging.take(), &self.pending, &area.journal) {
             (Some(staging), _, _) => staging,
-            (None, Some(pending), Some(journal)) => Staging::sealed(area, journal.open_pending(pending.id)?),
+            (None, Some(Pending { sealed: Some(sealed), .. }), _) => Staging::sealed(area, Arc::clone(sealed)),
+            (None, Some(pending), Some(journal)) => Staging::sealed(area, Arc::new(journal.open_pending(pending.id)?)),
             (None, _, _) => {
                 let base_len = self.version.as_ref().map_or(0, |version| version.size);
                 Staging::new(area, base_len, &self.opened_as)?
@@ -341,6 +344,13 @@ impl ContentState {
     /// Which content is pending.
     pub(super) fn pending_id(&self) -> Option<ContentId> {
         self.pending.as_ref().map(|pending| pending.id)
+    }
+
+    /// What is pending stays open as long as it is on its way.
+    pub(super) fn hold_open(&mut self, id: ContentId, sealed: Option<&Arc<Sealed>>) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.id == id) {
+            pending.sealed = sealed.cloned();
+        }
     }
 
     /// The server is proved to have what is pending.

@@ -68,6 +68,9 @@ impl Filesystem {
             Ok(Task::SetAside(reason)) => Ok(self.refused(ino, &claim, &reason)),
             Err(error) => Err(error),
         };
+        if let Some(id) = failed {
+            content.lock().hold_open(id, None);
+        }
         let error = match result {
             Ok(outcome) => return outcome,
             Err(error) => error,
@@ -166,6 +169,7 @@ impl Filesystem {
             }
             Err(error) => return Err(error.into()),
         };
+        claim.content.lock().hold_open(pending.id, Some(&sealed));
         let path = directory.join(&name);
         let parcel = Parcel { pending, sealed, path, directory, name };
         if let Some(stored) = parcel.pending.stored {

@@ -116,6 +116,7 @@ impl Filesystem {
                     check_first: false,
                     doubtful: false,
                     stored: None,
+                    sealed: None,
                     _room: room,
                 };
                 state.pending = Some(pending);

@@ -52,6 +52,7 @@ impl Filesystem {
             check_first: true,
             doubtful: *doubtful,
             stored: None,
+            sealed: None,
             _room: Room::taken_over(&self.staging.allowance, commit.size),
         };
         let held = Content::of_pending(commit.path.clone(), entry.clone(), version, pending);

@@ -93,9 +93,9 @@ impl Staging {
     }
 
     /// A promised content, all of which is here. What it takes of the disk is not counted: the promise is.
-    pub(super) fn sealed(area: &StagingArea, sealed: Sealed) -> Self {
+    pub(super) fn sealed(area: &StagingArea, sealed: Arc<Sealed>) -> Self {
         let size = sealed.size();
-        let mut staging = Self::over(area, Backing::Sealed(Arc::new(sealed)), 0);
+        let mut staging = Self::over(area, Backing::Sealed(sealed), 0);
         staging.size = size;
         staging.counted = false;
         staging.present.insert(0..size);

@@ -47,7 +47,12 @@ impl Filesystem {
         };
         // Never past what was promised before: after a crash that would be delivered over it.
         if is_pending && (!is_changed || self.commit(access, ino, claim).is_ok()) {
-            return self.deliver_claimed(ino, claim, begun.filter(|_| !is_changed));
+            let result = self.deliver_claimed(ino, claim, begun.filter(|_| !is_changed));
+            let mut content = claim.content.lock();
+            if let Some(id) = content.pending_id() {
+                content.hold_open(id, None);
+            }
+            return result;
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
         let path = directory.join(&name);

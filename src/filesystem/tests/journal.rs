@@ -1,5 +1,7 @@
 //! What the journal promises, over a server in memory: at close, over outages, and over a remount.
 
+mod conflicts;
+
 use super::*;
 use crate::journal::disk::{Disk, LocalDisk};
 use crate::journal::{Identity, Journal, StateDirectory};
@@ -480,73 +482,6 @@ fn file_written_again_after_its_upload_failed_is_the_newer_one() {
     assert_eq!(again.on_server("/f"), "newer");
 }
 
-/// What the server has after another client has changed a file while ours waited.
-fn conflict(on_conflict: OnConflict) -> (Journaled, Vec<String>) {
-    let mount = Journaled::new(|remote| remote.put("/f", "old"));
-    let handle = mount.open("f", BOTH);
-    mount.write(handle, 0, "OLD");
-    mount.remote.hold(Operation::OpenWrite);
-    mount.close(handle);
-    let base = mount.kill();
-    mount.remote.advance(100);
-    mount.remote.put("/f", "of another client");
-    mount.cable(false);
-    mount.remote.let_go(Operation::OpenWrite);
-    drop(mount.filesystem.clone());
-    let remote = mount.remote.clone();
-    drop(mount);
-    remote.behave(|behaviour| behaviour.unreachable = false);
-    let again =
-        Journaled { mount: mounted(remote, base.path(), FilesystemOptions { on_conflict, ..journal_mode() }), base };
-    let _ = again.filesystem.flush_all();
-    let paths = again.visible();
-    (again, paths)
-}
-
-#[test]
-fn newer_file_of_another_client_is_kept_beside_ours() {
-    let (mount, paths) = conflict(OnConflict::KeepBoth);
-    assert_eq!(mount.on_server("/f"), "of another client");
-    assert_eq!(paths.len(), 2, "{paths:?}");
-    let ours = paths.iter().find(|path| path.starts_with("/f.conflict-localhost-2")).unwrap();
-    assert_eq!(mount.on_server(ours), "OLD");
-    assert_eq!((mount.cat("f"), mount.cat(ours)), ("of another client".into(), "OLD".into()));
-}
-
-#[test]
-fn newer_file_of_another_client_is_replaced_when_told_so() {
-    let (mount, paths) = conflict(OnConflict::Ours);
-    assert_eq!((mount.on_server("/f").as_str(), paths.len()), ("OLD", 1));
-}
-
-#[test]
-fn ours_is_set_aside_for_a_newer_file_when_told_so() {
-    let (mount, paths) = conflict(OnConflict::Theirs);
-    assert_eq!((mount.on_server("/f").as_str(), paths.len()), ("of another client", 1));
-    let aside = mount.filesystem.usage().journal.unwrap().set_aside;
-    assert_eq!(std::fs::read(&aside[0]).unwrap(), b"OLD");
-    assert_eq!(mount.cat("f"), "of another client");
-}
-
-#[test]
-fn delivery_whose_record_was_lost_is_no_conflict() {
-    let mount = Journaled::new(|remote| remote.put("/f", "old"));
-    let handle = mount.open("f", BOTH);
-    mount.write(handle, 0, "OLD");
-    mount.remote.hold(Operation::Finish);
-    mount.close(handle);
-    mount.put("new", "new");
-    assert!(mount.remote.wait_held(Operation::Finish, 2));
-    // The server has both, and no record says so.
-    let base = mount.kill();
-    mount.remote.let_go(Operation::Finish);
-    mount.deliver();
-    let again = Journaled { mount: mounted(mount.remote.clone(), base.path(), journal_mode()), base };
-    again.deliver();
-    assert_eq!(again.visible(), ["/f", "/new"]);
-    assert_eq!((again.on_server("/f").as_str(), again.on_server("/new").as_str()), ("OLD", "new"));
-}
-
 #[test]
 fn what_cannot_be_delivered_before_the_end_is_kept() {
     let mount = Journaled::with_options(|_| {}, server_mode());
@@ -715,4 +650,20 @@ fn removed_promises_leave_nothing_in_memory() {
     }
     mount.deliver();
     assert_eq!((mount.filesystem.known_counts(), mount.visible().len()), ((1, 0), 0));
+}
+
+#[test]
+fn file_is_read_while_its_delivery_is_written_down() {
+    let mount = Journaled::new(|_| {});
+    mount.remote.hold(Operation::SetModified);
+    mount.put("f", "content");
+    assert!(mount.remote.wait_held(Operation::SetModified, 1));
+    // As the record does, before anybody here knows.
+    let folder = std::fs::read_dir(mount.base.path()).unwrap().next().unwrap().unwrap().path().join("staging");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert_eq!(mount.cat("f"), "content");
+    mount.remote.let_go(Operation::SetModified);
+    mount.deliver();
 }
