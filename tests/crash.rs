@@ -45,6 +45,7 @@ use tree::{Complete, Durability, Tree, look};
 use worker::{Ended, Random, Worker};
 
 const WORKERS: usize = 2;
+const SLOW_KIB_PER_SECOND: u32 = 4096;
 /// A process that is started inherits what others have open here, and closes it: that would be a close() that no worker knows of. So
 /// one test runs after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -78,7 +79,11 @@ impl Field {
     fn mount(&mut self, disk: Option<&str>) -> Result<Mount, Died> {
         let url = self.server.url().replace(&self.server.port().to_string(), &self.relay.port().to_string());
         let state = format!("--state-dir={}", self.state.path().display());
-        let options = [self.durability.option(), &state, "--timeout", "20s"];
+        let mut options = vec![self.durability.option(), &state, "--timeout", "20s"];
+        // The next life may have another one: what was promised is promised.
+        if self.durability == Durability::Journal && self.logs.len() % 2 == 1 {
+            options.push("--fsync=local");
+        }
         let environment: Vec<_> = disk.iter().map(|disk| ("FTPFS_TEST_DIE_AT", *disk)).collect();
         match Mount::try_start_in(&url, PASSWORD, &options, &environment) {
             Ok(mount) => {
@@ -321,7 +326,10 @@ fn seed(kind: ServerKind, durability: Durability) -> u64 {
 
 fn survives(kind: ServerKind, durability: Durability) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
+    // One of them takes its time, so that more of the kills come in the middle of a transfer.
+    let upload_kib_per_second = (kind == ServerKind::Vsftpd).then_some(SLOW_KIB_PER_SECOND);
+    let settings = ServerSettings { upload_kib_per_second, ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
     for worker in 0..WORKERS {
         fs::create_dir(folder_of(&server.folder(), worker)).unwrap();
         server.give(format!("w{worker}"));
