@@ -26,8 +26,7 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new() -> Self {
-        let now = Bytes::default();
-        Self { promised: None, since: vec![Arc::clone(&now)], now, is_synced: false }
+        Self { promised: None, since: Vec::new(), now: Bytes::default(), is_synced: false }
     }
 
     pub(crate) fn of(content: Vec<u8>) -> Self {
@@ -83,7 +82,7 @@ impl File {
     fn may_be_partial(&self, found: &[u8], durability: Durability) -> bool {
         let is_beginning = || self.since.iter().any(|content| content.starts_with(found));
         match &self.promised {
-            None => durability == Durability::Server && is_beginning(),
+            None => durability == Durability::Server && (found.is_empty() || is_beginning()),
             Some(promised) => {
                 (durability == Durability::Server || self.is_synced)
                     && promised.len() >= APPENDED_LEN_MIN
