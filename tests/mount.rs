@@ -19,6 +19,8 @@ mod copying;
 mod faults;
 #[path = "mount/fixtures.rs"]
 mod fixtures;
+#[path = "mount/full.rs"]
+mod full;
 #[path = "mount/names.rs"]
 mod names;
 #[path = "mount/programs.rs"]
@@ -80,6 +82,14 @@ macro_rules! all_facts_and {
                     awkward_names_are_kept_or_refused_cleanly
                     name_with_a_line_break_is_refused_and_never_sent
                     path_longer_than_the_server_takes_is_refused_and_disturbs_nothing
+                }
+                full {
+                    full_local_disk_fails_the_write_and_changes_nothing_that_was_there
+                    file_larger_than_the_local_disk_is_written_in_order
+                    full_server_is_an_error_and_keeps_what_was_there
+                    journal_waits_for_room_on_the_server
+                    folder_that_is_closed_refuses_each_change_at_its_call
+                    journal_sets_aside_what_a_closed_folder_refuses
                 }
                 faults {
                     reads_go_on_when_the_server_is_restarted

@@ -203,8 +203,12 @@ impl Filesystem {
         state.attempted |= !matches!(mode, WriteMode::Replace { .. });
         state.stream = Stream::Running(Running { start, taken: start, sent: start, order: Order::Send });
         let (shared, allowance) = (Arc::clone(content), Arc::clone(&self.staging.allowance));
+        let whose = match self.options.close {
+            Durability::Server => Refusal::OfTheWriter,
+            Durability::Journal => Refusal::OfTheDelivery,
+        };
         let thread = thread::Builder::new().name("upload".into());
-        if let Err(error) = thread.spawn(move || run(&shared, sending, &allowance)) {
+        if let Err(error) = thread.spawn(move || run(&shared, sending, &allowance, whose)) {
             tracing::warn!(%error, "no thread for a stream; the file is uploaded when it is closed");
             state.stream = Stream::Spoilt;
         }
@@ -250,7 +254,15 @@ enum Step {
     NotRead(FilesystemError),
 }
 
-fn run(content: &Content, mut sending: Sending, allowance: &Allowance) {
+/// Who hears of it that the server refuses what is streamed, as long as all of it is still here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    OfTheWriter,
+    /// The journal promises the file all the same; its delivery waits, or finds that it is refused for good.
+    OfTheDelivery,
+}
+
+fn run(content: &Content, mut sending: Sending, allowance: &Allowance, whose: Refusal) {
     let _end = EndOfThread(content);
     loop {
         let result = match next_step(content, &sending, allowance) {
@@ -273,7 +285,7 @@ fn run(content: &Content, mut sending: Sending, allowance: &Allowance) {
         let Err(error) = result else { continue };
         match sending.bear(error) {
             Ok(pause) => wait_for_order(content, pause),
-            Err(error) => return give_up(content, sending, error),
+            Err(error) => return give_up(content, sending, error, whose),
         }
     }
 }
@@ -345,7 +357,7 @@ fn hand_over(content: &Content, sending: Sending) -> Option<Sending> {
 }
 
 /// Nothing more can be sent.
-fn give_up(content: &Content, sending: Sending, error: RemoteError) {
+fn give_up(content: &Content, sending: Sending, error: RemoteError, whose: Refusal) {
     tracing::warn!(path = %sending.path(), %error, "a file cannot be uploaded while it is written");
     drop(sending);
     let mut state = content.lock();
@@ -355,6 +367,7 @@ fn give_up(content: &Content, sending: Sending, error: RemoteError) {
         // Storing it as a whole may work.
         RemoteError::Changed | RemoteError::Unsupported { .. } => Stream::Spoilt,
         error if error.is_worth_another_try() => Stream::Spoilt,
+        _ if whose == Refusal::OfTheDelivery => Stream::Spoilt,
         _ => Stream::Failed(error),
     };
 }

@@ -37,6 +37,11 @@ impl Mount {
         eventually(text, || self.remote.content(path).is_some_and(|bytes| bytes == text.as_bytes()));
     }
 
+    fn is_streaming(&self, name: &str) -> bool {
+        let content = self.filesystem.contents().into_iter().find(|(ino, _)| *ino == self.ino(name));
+        content.is_some_and(|(_, content)| content.lock().is_streaming())
+    }
+
     fn truncate(&self, handle: HandleId, size: u64) -> FilesystemResult<()> {
         let changes = SetAttributes { size: Some(size), ..SetAttributes::default() };
         self.filesystem.set_attributes(Access::Server, self.ino("f"), Some(handle), changes).map(|_| ())
@@ -287,6 +292,23 @@ fn refusal_in_the_middle_of_a_stream_reaches_the_next_write_and_then_close() {
     });
     assert!(matches!(mount.flush(handle), Err(FilesystemError::NoSpace { .. })));
     mount.release(handle);
+}
+
+#[test]
+fn refusal_in_the_middle_of_a_stream_is_no_error_of_what_the_journal_promises() {
+    let options = FilesystemOptions { stream_start_bytes: 4, ..super::journal::journal_mode() };
+    let mount = super::journal::Journaled::with_options(|_| {}, options);
+    let full = || RemoteError::NoSpace { reply: "452 disk full".into() };
+    mount.remote.fail(Operation::Write, 1, full(), When::Before);
+    let handle = mount.create("f");
+    mount.write(handle, 0, "0123");
+    eventually("the stream begins", || mount.remote.calls(Operation::Write) > 0);
+    mount.write(handle, 4, "4567");
+    eventually("the stream is refused", || mount.remote.calls(Operation::Write) > 1 && !mount.is_streaming("f"));
+    mount.write(handle, 8, "89");
+    mount.close(handle);
+    assert!(mount.filesystem.flush_all().is_empty());
+    assert_eq!(mount.remote.content("/f").unwrap(), b"0123456789");
 }
 
 #[test]
