@@ -63,7 +63,7 @@ pub(crate) fn duplicity_chain_gives_back_what_was_there(setting: &'static Settin
     let Some(mut place) = Place::open(setting, &["duplicity", "rsync"]) else { return };
     make(&place.source(), Kept::Inside);
     let duplicity = "duplicity --no-encryption --archive-dir $work/archive --tempdir $TMPDIR --allow-source-mismatch \
-                     --volsize 2 --verbosity error";
+                     --volsize 2 --verbosity notice";
     let volumes = "file://$mount/volumes";
     place.run(&format!(
         "mkdir -p $mount/volumes; {} $source {volumes}",

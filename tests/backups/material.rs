@@ -73,8 +73,9 @@ pub(crate) fn change(root: &Path, round: u64) {
     let big = File::options().write(true).open(root.join("big")).unwrap();
     let middle = big.metadata().unwrap().len() / 2;
     big.write_all_at(format!("changed in round {round}").as_bytes(), middle).unwrap();
-    // Two rounds may fall into one second, and programs go by the time.
-    big.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000 + round * 86_461)).unwrap();
+    // Two rounds may fall into one second, and programs go by the time; duplicity even where the size has changed.
+    let seconds = 1_700_000_000 + round * 86_461;
+    big.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     let (cut, grown) = (3 + 10 * round, 4 + 10 * round);
     write(&root.join(format!("folder {}/deep/deeper/file {cut}.txt", cut % 10)), 3000 + round, 0);
     write(&root.join(format!("folder {}/deep/deeper/file {grown}.txt", grown % 10)), 4000 + round, 200_000);
@@ -85,7 +86,7 @@ pub(crate) fn change(root: &Path, round: u64) {
         root,
         &format!(
             "mkdir -p moved; [ ! -e 'folder {moved}' ] || mv 'folder {moved}' 'moved/folder {moved} in round {round}'
-             mv 'odd/-n' odd/n; echo {round} >> 'odd/n'; mv odd/n 'odd/-n'
+             mv 'odd/-n' odd/n; echo {round} >> 'odd/n'; touch -d @{seconds} odd/n; mv odd/n 'odd/-n'
              rm -rf 'folder {gone}' 'new {}'",
             round.wrapping_sub(2)
         ),
