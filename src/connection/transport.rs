@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::tls::layer::{Negotiated, Read, Records, TlsLayer};
 use super::tls::{TlsError, TlsLogin};
 
-/// A connected stream: clear text, and encrypted from [`Self::start_tls`] on.
+/// A connected stream: clear text, and encrypted from `start_tls` on.
 #[derive(Debug)]
 pub struct Transport {
     socket: PlainStream,
