@@ -151,6 +151,7 @@ impl Directory {
         }
         self.changes += 1;
         self.answers.remove(name);
+        self.listing.distrusted(name);
         self.unsure.insert(name.clone(), now);
         if self.unsure.len() > UNSURE_MAX {
             self.snapshot = None;

@@ -131,6 +131,11 @@ impl Flights {
         }
     }
 
+    /// What was noted of a name is not believed any more.
+    pub(super) fn distrusted(&mut self, name: &Name) {
+        self.changes.remove(name);
+    }
+
     pub(super) fn take_changes(&mut self) -> HashMap<Name, Option<Entry>> {
         std::mem::take(&mut self.changes)
     }

@@ -182,3 +182,16 @@ fn places_stay_while_entries_come_and_go() {
     assert_eq!(last.len(), 9);
     assert!(last.entries_from(0).all(|(place, _)| place < 200), "places do not grow for ever");
 }
+
+#[test]
+fn name_that_came_and_went_while_a_listing_was_in_flight_is_not_shown_by_it() {
+    let (listings, now) = (Listings::new(1000), Instant::now());
+    let lead = lead(&listings, "/", now);
+    listings.pin(&path("/"), file("refused", 0, Precision::Second), now);
+    listings.unpin(&path("/"), &name("refused"));
+    listings.distrust(&path("/"), &name("refused"), now + Duration::from_millis(1));
+    let listed = Listing { entries: vec![file("there", 0, Precision::Second)], complete: true, cut_short: false };
+    let snapshot = listings.install(lead, Ok(listed)).unwrap();
+    assert!(snapshot.get(&name("refused")).is_none() && snapshot.get(&name("there")).is_some());
+    assert!(matches!(listings.get(&path("/"), &name("refused"), HALF_MINUTE, now), Known::Unknown));
+}
