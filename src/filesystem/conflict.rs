@@ -4,7 +4,7 @@
 //! the question and the store it still can.
 
 use super::content::{Claim, Pending};
-use super::promise::try_record;
+use super::promise::{file_version, try_record};
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber, NAME_LEN_MAX, OnConflict};
 use crate::cache::FileVersion;
 use crate::journal::{Sealed, Version};
@@ -159,7 +159,7 @@ impl Filesystem {
 /// Whether what is there is proved to be the base: a size alone proves nothing.
 fn is_same(base: &Version, there: &Entry) -> bool {
     let Some(version) = FileVersion::of(there).filter(|_| there.kind == EntryKind::File) else { return false };
-    let known = FileVersion { size: base.size, modified: base.modified, unique: base.unique.clone() };
+    let known = file_version(base);
     let by_time = known.modified.is_some() && version.modified.is_some();
     let by_unique = known.unique.is_some() && version.unique.is_some();
     known.agrees_with(&version) && (by_time || by_unique)

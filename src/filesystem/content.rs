@@ -212,10 +212,8 @@ impl Content {
     /// # Errors
     /// As for [`Self::lock_settled`].
     pub(super) fn claim(self: &Arc<Self>, access: Access, patience: Duration) -> FilesystemResult<Claim> {
-        let mut state = self.lock_settled(access, patience)?;
-        state.busy = true;
-        state.progress = Instant::now();
-        Ok(Claim { content: Arc::clone(self) })
+        let state = self.lock_settled(access, patience)?;
+        Ok(self.take_claim(state))
     }
 
     /// As [`Self::claim`], for who must have it, however long that takes.
@@ -224,9 +222,7 @@ impl Content {
         while state.busy {
             self.settled.wait(&mut state);
         }
-        state.busy = true;
-        state.progress = Instant::now();
-        Claim { content: Arc::clone(self) }
+        self.take_claim(state)
     }
 
     /// As [`Self::claim`], for a delivery that is under way: `None` where whoever has the claim waits for it to stop.
@@ -238,9 +234,13 @@ impl Content {
             }
             self.settled.wait(&mut state);
         }
+        Some(self.take_claim(state))
+    }
+
+    fn take_claim(self: &Arc<Self>, mut state: MutexGuard<'_, ContentState>) -> Claim {
         state.busy = true;
         state.progress = Instant::now();
-        Some(Claim { content: Arc::clone(self) })
+        Claim { content: Arc::clone(self) }
     }
 
     /// Waits for `pause`, or until the delivery that is under way is to stop; says whether it is.
@@ -363,6 +363,11 @@ impl ContentState {
     /// Whether all of it is in the journal.
     pub(super) fn is_promised(&self) -> bool {
         self.pending.is_some() && !self.changed
+    }
+
+    /// Whether something of it is neither on the server nor promised, and has a name to be promised under.
+    pub(super) fn needs_promise(&self) -> bool {
+        self.dirty && !self.is_promised() && self.detached.is_none()
     }
 
     /// What the server has, as far as it has told so.

@@ -15,7 +15,7 @@ use super::streaming::{PIECE_LEN, Stream};
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::journal::{JournalError, Sealed};
-use crate::protocol::{Entry, Name, RemotePath};
+use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 use crate::remote::{RemoteError, Stored, WriteMode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Filesystem {
     pub(super) fn deliver(&self, ino: InodeNumber) -> Outcome {
         let Some(content) = self.content_of(ino) else { return Outcome::Done };
         let Ok(claim) = content.claim(Access::Server, TURN) else { return Outcome::Later };
-        let failed = claim.content.lock().pending.as_ref().map(|pending| pending.id);
+        let failed = claim.content.lock().pending_id();
         let path_before = self.file_path(ino);
         let task = self.task(ino, &claim, false);
         let result = match task {
@@ -116,7 +116,7 @@ impl Filesystem {
         begun: Option<Sending>,
     ) -> FilesystemResult<()> {
         // Asked of the server already when that was begun; and it may hold the only connection.
-        let id = claim.content.lock().pending.as_ref().map(|pending| pending.id);
+        let id = claim.content.lock().pending_id();
         let begun = begun.filter(|sending| id.is_some_and(|id| sending.is_meant_for(id)));
         let (parcel, mode) = match self.task(ino, claim, begun.is_some())? {
             Task::Send(parcel, mode) => (parcel, mode),
@@ -127,19 +127,24 @@ impl Filesystem {
             Task::SetAside(reason) => return Err(FilesystemError::Failed { reason }),
         };
         let mut sending = self.begun_or_new(begun, &parcel, mode);
+        let got_on = |_| {
+            claim.got_on();
+            true
+        };
         let stored = loop {
-            match send(&parcel, &mut sending, || claim.got_on()) {
-                Ok(true) => {
+            let error = match send(&parcel, &mut sending, got_on) {
+                Ok(_all) => {
+                    claim.got_on();
                     claim.content.lock().attempted = true;
                     match sending.finish() {
                         Ok(stored) => break stored,
-                        Err(error) => std::thread::sleep(sending.bear(error)?),
+                        Err(error) => error,
                     }
                 }
-                Ok(false) => return Err(FilesystemError::Failed { reason: "a staging file was cut short".into() }),
                 Err(Trouble::Disk(error)) => return Err(error),
-                Err(Trouble::Server(error)) => std::thread::sleep(sending.bear(error)?),
-            }
+                Err(Trouble::Server(error)) => error,
+            };
+            std::thread::sleep(sending.bear(error)?);
         };
         claim.content.lock().is_stored(parcel.pending.id, stored);
         self.delivered(ino, claim, &parcel, stored)
@@ -266,7 +271,7 @@ impl Filesystem {
         let mut state = self.state.lock();
         let is_clean = {
             let mut content = claim.content.lock();
-            let is_newest = content.pending.as_ref().is_some_and(|current| current.id == pending.id);
+            let is_newest = content.pending_id() == Some(pending.id);
             if is_newest {
                 content.pending = None;
                 content.upload_error = None;
@@ -304,9 +309,9 @@ impl Filesystem {
     pub(super) fn set_stored_time(
         &self,
         path: &RemotePath,
-        time: crate::protocol::Timestamp,
+        time: Timestamp,
         entry: &Entry,
-    ) -> FilesystemResult<Option<crate::protocol::Timestamp>> {
+    ) -> FilesystemResult<Option<Timestamp>> {
         match self.server.ask(Access::Server)?.set_modified(path, time) {
             Ok(kept) => return Ok(Some(kept)),
             Err(error) if error.is_worth_another_try() => return Err(error.into()),
@@ -350,26 +355,27 @@ impl From<RemoteError> for Trouble {
     }
 }
 
-/// Sends what is left; `got_on` is called before each piece. False where the staging file ends too early.
-fn send(parcel: &Parcel, sending: &mut Sending, mut got_on: impl FnMut()) -> Result<bool, Trouble> {
+/// Sends what is left; before each piece `go_on` hears how far it is, and false from it ends the sending, as is then returned.
+fn send(parcel: &Parcel, sending: &mut Sending, mut go_on: impl FnMut(u64) -> bool) -> Result<bool, Trouble> {
     sending.ready(0)?;
-    loop {
-        got_on();
-        if sending.offset() >= parcel.pending.size {
-            return Ok(true);
+    while sending.offset() < parcel.pending.size {
+        if !go_on(sending.offset()) {
+            return Ok(false);
         }
         let piece = parcel.sealed.read(sending.offset(), PIECE_LEN).map_err(|error| Trouble::Disk(error.into()))?;
         if piece.is_empty() {
-            return Ok(false);
+            let reason = "a staging file was cut short".into();
+            return Err(Trouble::Disk(FilesystemError::LocalStorage { reason }));
         }
         sending.send(&piece)?;
     }
+    Ok(true)
 }
 
 /// Sends all of it, and finishes it with the claim; or leaves it to who wants the claim.
 fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Sending) -> FilesystemResult<Sent> {
     loop {
-        let error = match send_some(content, parcel, &mut sending) {
+        let error = match send(parcel, &mut sending, |sent| may_go_on(content, sent)) {
             Ok(false) => return Ok(leave(content, sending)),
             Ok(true) => {
                 let Some(claim) = content.claim_unless_stopping() else { return Ok(leave(content, sending)) };
@@ -391,25 +397,14 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
     }
 }
 
-/// Sends until all of it is sent; false where somebody wants it to stop.
-fn send_some(content: &Content, parcel: &Parcel, sending: &mut Sending) -> Result<bool, Trouble> {
-    sending.ready(0)?;
-    while sending.offset() < parcel.pending.size {
-        {
-            let mut state = content.lock();
-            if state.delivery == Delivery::Stopping {
-                return Ok(false);
-            }
-            state.sent = sending.offset();
-        }
-        let piece = parcel.sealed.read(sending.offset(), PIECE_LEN).map_err(|error| Trouble::Disk(error.into()))?;
-        if piece.is_empty() {
-            let reason = "a staging file was cut short".into();
-            return Err(Trouble::Disk(FilesystemError::LocalStorage { reason }));
-        }
-        sending.send(&piece)?;
+/// Notes how far a delivery is; false where somebody wants it to stop.
+fn may_go_on(content: &Content, sent: u64) -> bool {
+    let mut state = content.lock();
+    if state.delivery == Delivery::Stopping {
+        return false;
     }
-    Ok(true)
+    state.sent = sent;
+    true
 }
 
 /// Gives what was begun to who waits for it.

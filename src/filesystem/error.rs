@@ -124,6 +124,39 @@ pub enum FilesystemError {
     },
 }
 
+impl FilesystemError {
+    /// Whether trying again is in vain.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NotFound
+            | Self::Exists
+            | Self::NotEmpty
+            | Self::IsDirectory
+            | Self::NotDirectory
+            | Self::Refused { .. }
+            | Self::NameNotAllowed { .. }
+            | Self::NameTooLong
+            | Self::TooLarge => true,
+            Self::WouldWait
+            | Self::NotPermitted { .. }
+            | Self::LoginRefused { .. }
+            | Self::ReadOnly
+            | Self::NoSpace { .. }
+            | Self::LocalNoSpace
+            | Self::LocalStorage { .. }
+            | Self::SetAside { .. }
+            | Self::Stale
+            | Self::BadHandle
+            | Self::InvalidArgument
+            | Self::NoData
+            | Self::NotSupported { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreachable { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+}
+
 impl From<RemoteError> for FilesystemError {
     fn from(error: RemoteError) -> Self {
         match error {

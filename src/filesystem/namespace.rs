@@ -149,8 +149,7 @@ impl Filesystem {
             Some(content) => Some(content.claim(access, self.options.operation_timeout)?),
             None => None,
         };
-        let pending =
-            claim.as_ref().and_then(|claim| claim.content.lock().pending.as_ref().map(|pending| pending.id.file));
+        let pending = claim.as_ref().and_then(|claim| Some(claim.content.lock().pending_id()?.file));
         if pending.is_some() {
             self.server.ask(access)?;
         }

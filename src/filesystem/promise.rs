@@ -4,7 +4,9 @@
 
 use super::allowance::Room;
 use super::content::{Claim, Content, Detached, Pending};
+use super::staging::Staging;
 use super::{Access, DirtyFile, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
+use crate::cache::FileVersion;
 use crate::journal::{Commit, ContentId, FileNumber, Journal, JournalError, JournalResult, Version};
 use crate::protocol::RemotePath;
 use std::sync::Arc;
@@ -42,10 +44,7 @@ impl Filesystem {
 
     fn promise_claimed(&self, access: Access, ino: InodeNumber, claim: &Claim) -> FilesystemResult<()> {
         match self.commit(access, ino, claim) {
-            Ok(()) => {
-                self.deliveries.push(ino, true);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(NotCommitted::Stale) => Err(FilesystemError::Stale),
             Err(NotCommitted::TooMuchMissing) => self.upload_claimed(access, ino, claim),
             Err(NotCommitted::Failed(error)) => {
@@ -55,7 +54,7 @@ impl Filesystem {
         }
     }
 
-    /// Commits what is changed of a claimed file; nothing where all of it is promised already.
+    /// Commits what is changed of a claimed file, and queues it for its delivery; nothing where all of it is promised already.
     pub(super) fn commit(&self, access: Access, ino: InodeNumber, claim: &Claim) -> Result<(), NotCommitted> {
         let Some(journal) = &self.journal else { return Err(NotCommitted::TooMuchMissing) };
         {
@@ -66,14 +65,14 @@ impl Filesystem {
             if !state.dirty || state.is_promised() {
                 return Ok(());
             }
-            let missing = state.staging.as_ref().map_or(0, super::staging::Staging::bytes_missing);
+            let missing = state.staging.as_ref().map_or(0, Staging::bytes_missing);
             if state.has_holes() || missing > FETCHED_LEN_MAX {
                 return Err(NotCommitted::TooMuchMissing);
             }
         }
-        if let Some(path) = self.file_path(ino) {
-            self.settle_renames(access, &path).map_err(NotCommitted::Failed)?;
-        }
+        let path = self.file_path(ino).ok_or(NotCommitted::Stale)?;
+        self.settle_renames(access, &path).map_err(NotCommitted::Failed)?;
+        // It may be another one now.
         let path = self.file_path(ino).ok_or(NotCommitted::Stale)?;
         self.complete(access, ino, claim, &path).map_err(NotCommitted::Failed)?;
         // Neither the file nor a directory above it gets another name from here on.
@@ -94,7 +93,7 @@ impl Filesystem {
                 modified: state.time_wanted.or(state.entry.modified),
                 mode: state.mode_to_set(),
             };
-            let staging = state.stage(&self.staging).and_then(super::staging::Staging::take_for_commit);
+            let staging = state.stage(&self.staging).and_then(Staging::take_for_commit);
             (staging.map_err(NotCommitted::Failed)?, commit)
         };
         let _slow = claim.is_at_the_disk();
@@ -297,19 +296,15 @@ impl Filesystem {
     }
 
     /// Commits all that the journal can take, for the end of the mount: before the last uploads, which may take longer than there is
-    /// time. What it cannot take stays as it is.
+    /// time.
     pub fn promise_all(&self) {
         for (ino, content) in self.contents() {
-            let is_meant = {
-                let state = content.lock();
-                state.dirty && !state.is_promised() && state.detached.is_none()
-            };
+            let is_meant = content.lock().needs_promise();
             let Some(claim) = is_meant.then(|| content.claim(Access::Server, CLAIM_PATIENCE).ok()).flatten() else {
                 continue;
             };
-            if self.commit(Access::Server, ino, &claim).is_ok() {
-                self.deliveries.push(ino, true);
-            }
+            // What it cannot take stays as it is.
+            let _ = self.commit(Access::Server, ino, &claim);
         }
     }
 
@@ -318,11 +313,7 @@ impl Filesystem {
     pub fn keep_all(&self) -> Vec<(RemotePath, FilesystemError)> {
         let mut failed = Vec::new();
         for (ino, content) in self.contents() {
-            let is_meant = {
-                let state = content.lock();
-                state.dirty && !state.is_promised() && state.detached.is_none()
-            };
-            if !is_meant {
+            if !content.lock().needs_promise() {
                 continue;
             }
             let path = self.file_path(ino).unwrap_or_else(RemotePath::root);
@@ -390,6 +381,11 @@ pub(super) fn try_record<T>(write: impl Fn() -> JournalResult<T>) -> JournalResu
 }
 
 /// A version as the journal has it.
-pub(super) fn journal_version(version: &crate::cache::FileVersion) -> Version {
+pub(super) fn journal_version(version: &FileVersion) -> Version {
     Version { size: version.size, modified: version.modified, unique: version.unique.clone() }
+}
+
+/// The opposite.
+pub(super) fn file_version(version: &Version) -> FileVersion {
+    FileVersion { size: version.size, modified: version.modified, unique: version.unique.clone() }
 }

@@ -92,7 +92,7 @@ impl Filesystem {
                 self.rename_here(*ino, claim, replaced.map(|(_, claim)| claim), &from, &to)
             }
             _ => {
-                let replaced = replaced.and_then(|(_, claim)| Some(claim.content.lock().pending.as_ref()?.id.file));
+                let replaced = replaced.and_then(|(_, claim)| Some(claim.content.lock().pending_id()?.file));
                 self.rename_there(access, &from, &to, entry, replaced, &moved)
             }
         }
@@ -135,14 +135,14 @@ impl Filesystem {
         from: &End,
         to: &End,
     ) -> FilesystemResult<()> {
-        let pending = claim.content.lock().pending.as_ref().map(|pending| pending.id.file);
+        let pending = claim.content.lock().pending_id().map(|id| id.file);
         let (Some(journal), Some(file)) = (&self.journal, pending) else { return Err(FilesystemError::Stale) };
         let known = to.entry.as_ref().and_then(FileVersion::of);
         let (base, version, has_own_time, replaces) = match replaced {
             Some(replaced) => {
                 let content = replaced.content.lock();
                 // What it shows is ours, and what the server has may be older.
-                let replaces = content.pending.as_ref().map(|pending| pending.id.file);
+                let replaces = content.pending_id().map(|id| id.file);
                 (content.base(), content.version.clone(), content.has_own_time, replaces)
             }
             None => (known.as_ref().map(journal_version), known, false, None),

@@ -2,9 +2,8 @@
 
 use super::allowance::Room;
 use super::content::{Content, Detached, Pending};
-use super::promise::try_record;
-use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
-use crate::cache::FileVersion;
+use super::promise::{file_version, try_record};
+use super::{Access, Filesystem, FilesystemResult, InodeNumber};
 use crate::journal::{PendingFile, Recovered, Rename};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
 use crate::remote::RemoteError;
@@ -38,11 +37,7 @@ impl Filesystem {
         entry.size = Some(commit.size);
         entry.modified = commit.modified.or(Some(written));
         entry.mode = commit.mode.or(Some(0o644));
-        let version = commit.base.as_ref().map(|base| FileVersion {
-            size: base.size,
-            modified: base.modified,
-            unique: base.unique.clone(),
-        });
+        let version = commit.base.as_ref().map(file_version);
         let pending = Pending {
             id: *content,
             size: commit.size,
@@ -89,7 +84,9 @@ impl Filesystem {
     pub(super) fn settle_renames(&self, access: Access, path: &RemotePath) -> FilesystemResult<()> {
         let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_renames()) else { return Ok(()) };
         self.server.ask(access)?;
-        let is_meant = |rename: &Rename| [&rename.from, &rename.to].iter().any(|end| is_related(end, path));
+        let is_meant = |rename: &Rename| {
+            [&rename.from, &rename.to].iter().any(|end| end.is_at_or_below(path) || path.is_at_or_below(end))
+        };
         if !journal.renames().iter().any(|(_, rename)| is_meant(rename)) {
             return Ok(());
         }
@@ -165,51 +162,6 @@ impl Filesystem {
                 self.listings.distrust(&directory, &name, now);
             }
             self.listings.pin(&directory, shown, now);
-        }
-    }
-}
-
-/// Whether one of the two is the other, or above it.
-fn is_related(one: &RemotePath, other: &RemotePath) -> bool {
-    let is_above = |above: &RemotePath, below: &RemotePath| {
-        above.is_root()
-            || below
-                .as_bytes()
-                .strip_prefix(above.as_bytes())
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-    };
-    is_above(one, other) || is_above(other, one)
-}
-
-impl FilesystemError {
-    /// Whether trying again is in vain.
-    pub(super) fn is_final(&self) -> bool {
-        match self {
-            Self::NotFound
-            | Self::Exists
-            | Self::NotEmpty
-            | Self::IsDirectory
-            | Self::NotDirectory
-            | Self::Refused { .. }
-            | Self::NameNotAllowed { .. }
-            | Self::NameTooLong
-            | Self::TooLarge => true,
-            Self::WouldWait
-            | Self::NotPermitted { .. }
-            | Self::LoginRefused { .. }
-            | Self::ReadOnly
-            | Self::NoSpace { .. }
-            | Self::LocalNoSpace
-            | Self::LocalStorage { .. }
-            | Self::SetAside { .. }
-            | Self::Stale
-            | Self::BadHandle
-            | Self::InvalidArgument
-            | Self::NoData
-            | Self::NotSupported { .. }
-            | Self::TimedOut { .. }
-            | Self::Unreachable { .. }
-            | Self::Failed { .. } => false,
         }
     }
 }

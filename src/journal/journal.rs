@@ -27,7 +27,7 @@ use super::record::{Commit, ContentId, FileNumber, Record, Rename, RenameNumber,
 use super::set_aside::{list, seconds_now, set_aside, staging_path, sync_moves};
 use super::staging::{Committed, Sealed, Staging};
 use super::state_directory::StateDirectory;
-use super::table::{PendingFile, Table, is_at_or_below};
+use super::table::{PendingFile, Table};
 use crate::protocol::{RemotePath, Timestamp};
 
 /// The journal of one mounted directory. All methods may be called from any thread; none of them waits for the server.
@@ -512,7 +512,7 @@ impl Journal {
 /// The renames under way that something at `path` has to follow, now that something will be pending there.
 fn announcements(unwritten: &BTreeMap<RenameNumber, Rename>, table: &Table, path: &RemotePath) -> Vec<Record> {
     let is_new = |number: &RenameNumber| !table.renames().contains_key(number);
-    let touched = unwritten.iter().filter(|(number, rename)| is_new(number) && is_at_or_below(path, &rename.from));
+    let touched = unwritten.iter().filter(|(number, rename)| is_new(number) && path.is_at_or_below(&rename.from));
     touched.map(|(number, rename)| Record::Renaming { number: *number, rename: rename.clone() }).collect()
 }
 

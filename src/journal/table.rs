@@ -220,7 +220,7 @@ impl Table {
         self.paths
             .range((Bound::Included((directory.clone(), FileNumber(0))), Bound::Unbounded))
             .take_while(|(path, _)| path.as_bytes().starts_with(directory.as_bytes()))
-            .filter(|(path, _)| is_at_or_below(path, directory))
+            .filter(|(path, _)| path.is_at_or_below(directory))
             .map(|(_, file)| *file)
             .collect()
     }
@@ -237,7 +237,7 @@ impl Table {
 
     /// The unfinished rename that decides where something at `path` belongs.
     fn rename_of(&self, path: &RemotePath) -> Option<RenameNumber> {
-        let touches = |rename: &Rename| is_at_or_below(path, &rename.from) || is_at_or_below(path, &rename.to);
+        let touches = |rename: &Rename| path.is_at_or_below(&rename.from) || path.is_at_or_below(&rename.to);
         self.renames.iter().find(|(_, rename)| touches(rename)).map(|(number, _)| *number)
     }
 
@@ -308,13 +308,4 @@ impl Table {
         let renaming = renames.map(|(number, rename)| Record::Renaming { number: *number, rename: rename.clone() });
         [numbers].into_iter().chain(set_aside).chain(begun).chain(committed).chain(renaming)
     }
-}
-
-/// Whether `path` is `directory` or something in it.
-pub(super) fn is_at_or_below(path: &RemotePath, directory: &RemotePath) -> bool {
-    directory.is_root()
-        || path
-            .as_bytes()
-            .strip_prefix(directory.as_bytes())
-            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }

@@ -130,6 +130,15 @@ impl RemotePath {
         *self.0 == *b"/"
     }
 
+    /// Whether it is `directory` or something in it, however deep.
+    pub fn is_at_or_below(&self, directory: &Self) -> bool {
+        directory.is_root()
+            || self
+                .as_bytes()
+                .strip_prefix(directory.as_bytes())
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    }
+
     /// The bytes, beginning with `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
