@@ -9,6 +9,9 @@ use crate::control::{Status, Unsaved};
 /// Files that are named for people; more only scroll away what matters.
 const FILES_SHOWN_MAX: usize = 20;
 
+/// Kinds of operations in one line.
+const KINDS_A_LINE: usize = 4;
+
 /// The whole of it, in lines.
 pub(super) fn status(status: &Status, now: SystemTime) -> String {
     let caches = &status.caches;
@@ -19,6 +22,7 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
     if let Some(connections) = &status.connections {
         line("connections", connection_line(connections));
         line("encryption", connections.encryption.clone().unwrap_or_else(|| "none, all is clear text".into()));
+        operation_lines(connections).into_iter().for_each(|(name, text)| line(name, text));
         if let Some(failure) = &connections.login_failure {
             line("", format!("the last login failed: {failure}"));
         }
@@ -52,6 +56,20 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
     line("not stored", dirty_line(&status.dirty));
     lines.extend(files(&status.dirty.files, status.dirty.count).into_iter().map(|file| format!("    {file}")));
     lines.join("\n")
+}
+
+/// What the server was asked for, and how long over the wire that took.
+fn operation_lines(connections: &ConnectionStatus) -> Vec<(&'static str, String)> {
+    let kinds = connections.operations.iter().filter(|(_, operation)| operation.count > 0);
+    let parts: Vec<String> = kinds
+        .map(|(kind, operation)| format!("{kind} {} in {}", operation.count, trips(operation.round_trips)))
+        .collect();
+    let names = std::iter::once("asked").chain(std::iter::repeat(""));
+    names.zip(parts.chunks(KINDS_A_LINE).map(|parts| parts.join(", "))).collect()
+}
+
+fn trips(count: u64) -> String {
+    format!("{count} round trip{}", if count == 1 { "" } else { "s" })
 }
 
 fn durability_line(status: &Status) -> String {
@@ -223,6 +241,7 @@ fn file(file: &Unsaved) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::status::OperationTraffic;
     use crate::control::status::{CacheStatus, OpenStatus};
 
     #[test]
@@ -257,7 +276,10 @@ mod tests {
             set_aside_count: 2,
             set_aside: vec!["/state/h/set-aside/1-1-b".into()],
         };
+        let list = OperationTraffic { count: 3, round_trips: 7, ..OperationTraffic::default() };
+        let login = OperationTraffic { count: 2, round_trips: 1, ..OperationTraffic::default() };
         let connections = ConnectionStatus {
+            operations: [("list".into(), list), ("login".into(), login)].into(),
             shared: true,
             reading: 2,
             waiting: 1,
@@ -291,6 +313,7 @@ mod tests {
             "1 for questions, 2 reading; at most 3 (the server lets us have no more; 8 are wanted); 1 waits for one",
             "the last login failed: 421 Too many.",
             "encryption   TLS 1.3, certificate NOT checked (--insecure)",
+            "  asked        list 3 in 7 round trips, login 2 in 1 round trip\n",
             "3 operations; the oldest (lookup) for 4.3 s",
             "5 of 10 listing entries",
             "1 file, 2 directories",

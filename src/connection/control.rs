@@ -10,6 +10,8 @@
 //! Lock order: `writer`, then `state`. `writer` is held while commands are written, so that a batch stays together;
 //! `state` never while the network is waited for.
 
+mod ticket;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -22,12 +24,15 @@ use zeroize::Zeroizing;
 
 use super::deadlines::{Deadlines, after, remaining};
 use super::error::ConnectionError;
+use super::tally::{self, Moment};
 use super::tls::layer::{Negotiated, Records};
 use super::tls::{TlsError, TlsLogin};
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
 use crate::protocol::reply::{Reply, ReplyClass, ReplyDecoder, ReplyLimits};
+
+pub use ticket::Ticket;
 
 /// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
 /// blocks behind a server that itself blocks on writing replies which nobody reads yet.
@@ -101,17 +106,12 @@ struct Progress {
     /// The ticket was dropped: replies are counted and thrown away.
     abandoned: bool,
     line_len: usize,
+    /// When it was sent, for counting round trips.
+    sent: Moment,
     /// Since when the server owes a reply.
     since: Instant,
     /// How long it may owe it.
     patience: Duration,
-}
-
-/// The right to the replies of one command in flight. Dropping it leaves the connection in step.
-#[derive(Debug)]
-pub struct Ticket {
-    shared: Arc<Shared>,
-    number: TicketNumber,
 }
 
 /// A command and the bytes it becomes, which may hold a password.
@@ -143,6 +143,9 @@ impl ControlConnection {
             last_reply: Instant::now(),
             failure: None,
         };
+        // Its TCP connection was one round trip, the greeting is the next.
+        tally::wait_round_trips(1);
+        tally::add(|tally| tally.control_connections += 1);
         let greeting = state.enqueue(Expects::Greeting, 0, options.deadlines.reply)?;
         let shared = Arc::new(Shared {
             number: OPENED.fetch_add(1, Ordering::Relaxed),
@@ -189,6 +192,7 @@ impl ControlConnection {
             .finish_handshake(deadline.min(after(patience)))
             .map_err(|error| ConnectionError::from_handshake(&error, login))?;
         login.confirm().map_err(ConnectionError::Tls)?;
+        tally::wait_round_trips(negotiated.round_trips());
         tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "encrypted: {negotiated}");
         Ok(negotiated)
     }
@@ -228,10 +232,14 @@ impl ControlConnection {
     ) -> Result<&'a [Line<'a>], ConnectionError> {
         let shared = &self.shared;
         let mut state = shared.state.lock();
+        let in_the_way = if state.has_room() { None } else { state.oldest().map(|oldest| oldest.sent) };
         shared.wait(&mut state, deadline, "room for a command", |state| state.has_room().then_some(())).map_err(
             // Room is waited for before anything of these lines was sent.
             |error| error.with_sent(false),
         )?;
+        if let Some(sent) = in_the_way {
+            sent.answered().reach(true);
+        }
         shared.take_what_came_unasked(&mut state).map_err(|error| error.with_sent(false))?;
         let mut packet = Zeroizing::new(Vec::new());
         let mut count = 0;
@@ -246,6 +254,7 @@ impl ControlConnection {
             count += 1;
         }
         drop(state);
+        tally::add(|tally| tally.commands += count as u64);
         if let Err(error) = shared.write_all(&packet, deadline) {
             if !error.sent() {
                 // The system took none of it, so these commands are as if never sent.
@@ -320,14 +329,20 @@ impl ControlConnection {
         let number = state.enqueue(Expects::Marker, 0, patience)?;
         (state.leftovers, state.has_final_leftover) = (0, false);
         if !at_once {
+            let reset = Moment::now();
             let until = deadline.min(after(FIRST_WORD));
             match shared.wait(&mut state, until, "a stopped transfer", |state| (state.leftovers > 0).then_some(())) {
                 // Silence is a server that says nothing at all on a stopped transfer.
                 Ok(()) | Err(ConnectionError::GivenUp { .. }) => {}
                 Err(error) => return Err(error),
             }
+            reset.answered().reach(true);
+            if let Some(marker) = state.progress.get_mut(&number) {
+                marker.sent = Moment::now();
+            }
         }
         drop(state);
+        tally::add(|tally| tally.commands += 1);
         // Not before: dropping a ticket takes the lock.
         let ticket = Ticket { shared: Arc::clone(shared), number };
         tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
@@ -416,50 +431,6 @@ impl ControlConnection {
     }
 }
 
-impl Ticket {
-    /// Waits for the last reply; preliminary ones are passed over.
-    ///
-    /// # Errors
-    /// [`ConnectionError::GivenUp`] at `deadline`, the connection being kept; any other: it is closed.
-    pub fn wait(mut self, deadline: Instant) -> Result<Reply, ConnectionError> {
-        loop {
-            let (reply, is_last) = self.next(deadline)?;
-            if is_last {
-                return Ok(reply);
-            }
-        }
-    }
-
-    /// Waits for the next reply, preliminary or last (then with `true`).
-    ///
-    /// # Errors
-    /// As for [`Self::wait`].
-    pub fn next(&mut self, deadline: Instant) -> Result<(Reply, bool), ConnectionError> {
-        let number = self.number;
-        let mut state = self.shared.state.lock();
-        self.shared.wait(&mut state, deadline, "a reply", |state| {
-            let progress = state.progress.get_mut(&number)?;
-            let reply = progress.replies.pop_front()?;
-            Some((reply, progress.finished && progress.replies.is_empty()))
-        })
-    }
-
-    /// Lets the server owe the reply from now on, for `patience`: for a transfer whose data has just ended.
-    pub fn expect_now(&mut self, patience: Duration) {
-        let mut state = self.shared.state.lock();
-        if let Some(progress) = state.progress.get_mut(&self.number) {
-            progress.since = Instant::now();
-            progress.patience = patience;
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.shared.state.lock().abandon(self.number);
-    }
-}
-
 impl State {
     fn has_room(&self) -> bool {
         self.has_room_for(0)
@@ -486,6 +457,7 @@ impl State {
             finished: false,
             abandoned: false,
             line_len,
+            sent: Moment::now(),
             since: Instant::now(),
             patience,
         };
@@ -539,9 +511,13 @@ impl State {
         }
     }
 
+    fn oldest(&self) -> Option<&Progress> {
+        self.progress.get(self.pipeline.first()?)
+    }
+
     /// When the silence has lasted too long: counted from the last reply, or from when the oldest command was sent.
     fn silence_ends(&self) -> Option<Instant> {
-        let oldest = self.progress.get(self.pipeline.first()?)?;
+        let oldest = self.oldest()?;
         oldest.since.max(self.last_reply).checked_add(oldest.patience)
     }
 }
@@ -591,7 +567,10 @@ impl Shared {
         state.reading = false;
         match result {
             Ok(0) => self.fail(state, ConnectionError::Closed { reply: None, sent: true }),
-            Ok(len) => self.take(state, buffer.get(..len).unwrap_or_default()),
+            Ok(len) => {
+                tally::add(|tally| tally.received += len as u64);
+                self.take(state, buffer.get(..len).unwrap_or_default());
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 if let (ODD_LAST_LINE, Some(reply)) = (timeout, state.decoder.finish_pending()) {
                     self.give_out(state, reply);
@@ -651,6 +630,10 @@ impl Shared {
 
     /// Writes a whole packet. `sent` in the error says whether the system took any of it.
     fn write_all(&self, packet: &[u8], deadline: Instant) -> Result<(), ConnectionError> {
+        tally::add(|tally| {
+            tally.packets += 1;
+            tally.sent += packet.len() as u64;
+        });
         let mut rest = packet;
         while !rest.is_empty() {
             let patience = self.options.deadlines.reply.min(remaining(deadline).unwrap_or_default());

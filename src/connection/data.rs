@@ -18,6 +18,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::deadlines::{after, remaining};
 use super::error::ConnectionError;
 use super::resolve::host_and_port;
+use super::tally::{self, Moment};
 use super::tls::TlsLogin;
 use super::tls::layer::{Negotiated, Records};
 use super::transport::Transport;
@@ -30,6 +31,8 @@ const PEER_CLOSE: Duration = Duration::from_secs(5);
 pub struct PendingConnection {
     socket: Socket,
     address: SocketAddr,
+    /// When it was begun.
+    begun: Moment,
 }
 
 impl PendingConnection {
@@ -53,7 +56,10 @@ impl PendingConnection {
             }
         };
         match start() {
-            Ok(socket) => Ok(Self { socket, address }),
+            Ok(socket) => {
+                tally::add(|tally| tally.data_connections += 1);
+                Ok(Self { socket, address, begun: Moment::now() })
+            }
             Err(error) => Err(not_connected(address, &error)),
         }
     }
@@ -63,11 +69,17 @@ impl PendingConnection {
     /// # Errors
     /// [`ConnectionError::NotConnected`]: refused, unreachable, or not by the deadline.
     pub fn wait(self, deadline: Instant) -> Result<DataConnection, ConnectionError> {
+        let stands = wait_for(&self.socket, PollFlags::OUT, Instant::now()).is_ok();
         let established = wait_for(&self.socket, PollFlags::OUT, deadline)
             .and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err))
             .and_then(|()| Transport::plain(self.socket.into()));
         match established {
-            Ok(transport) => Ok(DataConnection { transport, is_cut: false }),
+            Ok(transport) => {
+                self.begun.answered().reach(!stands);
+                // The server takes it when our side of the handshake has arrived, and what it sends then comes half a round
+                // trip later.
+                Ok(DataConnection { transport, is_cut: false, first_byte: self.begun.answered().answered() })
+            }
             Err(error) => Err(not_connected(self.address, &error)),
         }
     }
@@ -134,11 +146,15 @@ pub struct DataConnection {
     transport: Transport,
     /// It is encrypted, and ended without the peer's word.
     is_cut: bool,
+    /// When something may come at the earliest, for counting round trips.
+    first_byte: Moment,
 }
 
 impl DataConnection {
     fn over(stream: TcpStream) -> io::Result<Self> {
-        Ok(Self { transport: Transport::plain(stream)?, is_cut: false })
+        tally::add(|tally| tally.data_connections += 1);
+        tally::wait_round_trips(1);
+        Ok(Self { transport: Transport::plain(stream)?, is_cut: false, first_byte: Moment::now() })
     }
 
     /// Encrypts it, and sends the first bytes of the handshake: at the earliest when the transfer's command is sent. Takes a ticket of
@@ -155,7 +171,15 @@ impl DataConnection {
     /// # Errors
     /// [`ConnectionError::Tls`], [`ConnectionError::TimedOut`]; where the server refuses the transfer, it ends the connection too.
     pub fn finish_handshake(&mut self, login: &TlsLogin, deadline: Instant) -> Result<Negotiated, ConnectionError> {
-        self.transport.finish_handshake(deadline).map_err(|error| ConnectionError::from_handshake(&error, login))
+        let hello = Moment::now();
+        let negotiated = self
+            .transport
+            .finish_handshake(deadline)
+            .map_err(|error| ConnectionError::from_handshake(&error, login))?;
+        hello.answered().reach(true);
+        // Servers begin when they have our last word on it.
+        self.first_byte = hello.answered().answered();
+        Ok(negotiated)
     }
 
     /// Whether it is encrypted.
@@ -178,6 +202,8 @@ impl DataConnection {
             .read_to_proved_end(buffer, timeout)
             .map_err(|error| ConnectionError::from_io(&error, "reading the data connection"))?;
         self.is_cut |= !is_proved;
+        self.first_byte.reach(false);
+        tally::add(|tally| tally.received += len as u64);
         Ok(len)
     }
 
@@ -191,6 +217,7 @@ impl DataConnection {
                 .transport
                 .write(bytes, timeout)
                 .map_err(|error| ConnectionError::from_io(&error, "writing to the data connection"))?;
+            tally::add(|tally| tally.sent += written as u64);
             bytes = bytes.get(written..).unwrap_or_default();
         }
         Ok(())
@@ -209,6 +236,8 @@ impl DataConnection {
     /// Says, as one who only reads, that nothing will come from us. An error means that the connection is gone, which the
     /// next read tells.
     pub fn send_nothing(&mut self) {
+        // Whoever has heard a preliminary reply has waited until the server had this connection.
+        self.first_byte.reach(false);
         let _ = self.transport.finish_writing_unsaid();
     }
 

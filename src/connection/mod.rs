@@ -10,6 +10,7 @@ pub mod data;
 pub mod deadlines;
 pub mod error;
 pub mod resolve;
+pub mod tally;
 pub mod tls;
 pub mod transport;
 
@@ -17,5 +18,6 @@ pub use control::{ControlConnection, ControlOptions, Ticket};
 pub use data::{DataConnection, DataListener, PendingConnection};
 pub use deadlines::Deadlines;
 pub use error::ConnectionError;
+pub use tally::{Clock, Tally};
 pub use tls::{Resumable, TlsClient, TlsError, TlsLogin, TlsOptions, Trust, Versions};
 pub use transport::Transport;

@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added: a reader takes what it knows, and a field that is missing as zero or nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use super::message::{FILES_MAX, Unsaved};
 use crate::filesystem::{DirtyFile, Durability, Filesystem, JournalUsage, Usage};
 use crate::fuse::{Mount, Unanswered};
 use crate::journal::set_aside_directory;
-use crate::remote::{Connections, TrafficCount};
+use crate::remote::{Connections, OperationCount, TrafficCount};
 
 /// A mount, as it can be asked about.
 pub struct Subject {
@@ -99,6 +100,22 @@ pub struct ConnectionStatus {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub transfers: u64,
+    pub operations: BTreeMap<String, OperationTraffic>,
+}
+
+/// What operations of one kind have caused on the wire; see [`OperationCount`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // They are those of `OperationCount`.
+pub struct OperationTraffic {
+    pub count: u64,
+    pub round_trips: u64,
+    pub commands: u64,
+    pub packets: u64,
+    pub control_connections: u64,
+    pub data_connections: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
 }
 
 /// Operations of programs that wait for the server.
@@ -285,7 +302,7 @@ impl From<Connections> for ConnectionStatus {
             ceiling_max,
             encryption,
             login_failure,
-            traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers },
+            traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers, operations },
         } = connections;
         Self {
             shared,
@@ -303,6 +320,26 @@ impl From<Connections> for ConnectionStatus {
             sent_bytes,
             received_bytes,
             transfers,
+            operations: operations
+                .iter()
+                .map(|operation| (operation.kind.name().to_owned(), OperationTraffic::from(operation)))
+                .collect(),
+        }
+    }
+}
+
+impl From<&OperationCount> for OperationTraffic {
+    fn from(operation: &OperationCount) -> Self {
+        let OperationCount { kind: _, count, tally } = *operation;
+        Self {
+            count,
+            round_trips: tally.round_trips,
+            commands: tally.commands,
+            packets: tally.packets,
+            control_connections: tally.control_connections,
+            data_connections: tally.data_connections,
+            sent_bytes: tally.sent,
+            received_bytes: tally.received,
         }
     }
 }

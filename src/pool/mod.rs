@@ -33,5 +33,5 @@ pub use pool::{Pool, Purpose};
 pub use profile::{ServerKind, ServerProfile, Verdict, VerdictCell};
 pub use retry::Repeat;
 pub use session::Session;
-pub use traffic::{Traffic, TrafficCount};
+pub use traffic::{Operation, OperationCount, OperationKind, Traffic, TrafficCount, counted_as};
 pub use transfer::{ActiveTransfer, Direction};

@@ -26,6 +26,7 @@ use super::lease::{Lease, SharedSession};
 use super::options::ServerOptions;
 use super::profile::ServerProfile;
 use super::session::Session;
+use super::traffic::OperationKind;
 use crate::connection::ConnectionError;
 use crate::connection::deadlines::{after, remaining};
 
@@ -151,7 +152,7 @@ impl Pool {
     pub fn connect(options: ServerOptions) -> Result<Arc<Self>, PoolError> {
         let options = Arc::new(options);
         let profile = Arc::new(ServerProfile::default());
-        let session = first_login(&options, &profile)?;
+        let session = profile.traffic.run(OperationKind::Login, || first_login(&options, &profile))?;
         let now = Instant::now();
         let state = State {
             idle: vec![Idle { session: Arc::new(session), since: now }],
@@ -290,6 +291,7 @@ impl Inner {
         let mut state = self.state.lock();
         let number = state.take_number();
         state.waiters.push(Waiter { number, want });
+        let mut has_waited = false;
         loop {
             let outcome = self.try_acquire(&mut state, Waiter { number, want }, deadline);
             if let Some(result) = outcome {
@@ -299,8 +301,12 @@ impl Inner {
                 // The next in the queue may have waited for nothing but this one.
                 self.changed.notify_all();
                 wakes.iter().for_each(|wake| wake());
+                if let Ok(Granted::Shared(session) | Granted::Exclusive(session, ..)) = &result {
+                    session.count_login(has_waited);
+                }
                 return result;
             }
+            has_waited = true;
             self.log_in_where_useful(&mut state);
             let wakes = state.press(Instant::now());
             if !wakes.is_empty() {
@@ -344,7 +350,8 @@ impl Inner {
         for _ in 0..count {
             let inner = Arc::clone(self);
             let spawned = thread::Builder::new().name(String::from("ftpfs-login")).spawn(move || {
-                let result = Session::log_in(&inner.options, &inner.profile);
+                let log_in = || Session::log_in(&inner.options, &inner.profile);
+                let result = inner.profile.traffic.run(OperationKind::Login, log_in);
                 inner.login_done(result);
             });
             match spawned {

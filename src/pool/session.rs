@@ -6,7 +6,7 @@
 //! Not here: how often logins are tried (`pool`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use super::error::PoolError;
 use super::options::ServerOptions;
 use super::profile::{ServerKind, ServerProfile, Verdict};
 use crate::connection::deadlines::after;
+use crate::connection::tally;
 use crate::connection::{ConnectionError, ControlConnection, TlsError, TlsLogin, resolve};
 use crate::protocol::command::{LINE_BYTES_MAX, LINE_BYTES_USUAL_MAX};
 use crate::protocol::reply::parse_257;
@@ -38,6 +39,8 @@ pub struct Session {
     /// A REST was accepted and its transfer never began: some servers apply it to the next one.
     pub(super) restart_left_over: AtomicBool,
     current_directory: Mutex<Option<RemotePath>>,
+    /// How many round trips its login took, until somebody has waited for that.
+    login_round_trips: AtomicU64,
 }
 
 impl Session {
@@ -50,12 +53,23 @@ impl Session {
     /// - [`PoolError::Unreachable`], [`PoolError::Connection`], [`PoolError::Refused`]: try again later.
     pub fn log_in(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Self, PoolError> {
         let had_tls12 = !profile.tls.speaks_tls12.is_no();
-        match Self::log_in_once(options, profile) {
+        let before = tally::round_trips();
+        let session = match Self::log_in_once(options, profile) {
             // It was offered TLS 1.2 alone, for its uploads' sake, and has only the newer one.
             Err(PoolError::Tls(_)) if had_tls12 && profile.tls.speaks_tls12.is_no() => {
                 Self::log_in_once(options, profile)
             }
             result => result,
+        }?;
+        session.login_round_trips.store(tally::round_trips() - before, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// This thread has the session, and has waited for its login if it waited at all; once for each session.
+    pub(super) fn count_login(&self, has_waited: bool) {
+        let round_trips = self.login_round_trips.swap(0, Ordering::Relaxed);
+        if has_waited {
+            tally::wait_round_trips(round_trips);
         }
     }
 
@@ -72,6 +86,7 @@ impl Session {
             options: Arc::clone(options),
             restart_left_over: AtomicBool::new(false),
             current_directory: Mutex::new(None),
+            login_round_trips: AtomicU64::new(0),
         };
         let greeting = greeting.wait(session.login_deadline()).map_err(refused_by_421)?;
         if greeting.class() != ReplyClass::Completion {

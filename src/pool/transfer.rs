@@ -189,6 +189,9 @@ impl ActiveTransfer {
                 return Err(self.broken(&error));
             }
             self.transfer = self.transfer.on_end_of_data();
+            if let Some(ticket) = &self.ticket {
+                ticket.count_from_now();
+            }
             if data.is_encrypted() {
                 data.read_to_the_end();
             }
@@ -433,6 +436,9 @@ impl Starting {
             // others gain nothing, and some might take it for the end of all.
             if let Some(data) = &mut active.data {
                 data.send_nothing();
+            }
+            if let Some(ticket) = &active.ticket {
+                ticket.count_from_now();
             }
         }
         Ok(active)

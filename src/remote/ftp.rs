@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::error::RemoteResult;
 use super::known::Known;
 use super::server::Server;
-use super::{Abilities, Connections, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, read_range, store};
-use crate::pool::{Pool, ServerOptions, TlsFindings, Verdict};
+use super::{
+    Abilities, Connections, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, read_range, store,
+};
+use crate::pool::{OperationKind, Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
 
 /// A server reached by FTP. Any number of threads may use it at once; clones share their connections.
@@ -67,57 +69,61 @@ impl fmt::Debug for FtpRemote {
 
 impl Remote for FtpRemote {
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
-        let listing = self.server.list(directory, self.server.deadline())?;
-        self.server.clear_leftovers(directory, &listing);
-        Ok(listing)
+        self.server.counted(OperationKind::List, |deadline| {
+            let listing = self.server.list(directory, deadline)?;
+            self.server.clear_leftovers(directory, &listing);
+            Ok(listing)
+        })
     }
 
     fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
-        self.server.stat(path, self.server.deadline())
+        self.server.counted(OperationKind::Stat, |deadline| self.server.stat(path, deadline))
     }
 
     fn times(&self, directory: &RemotePath, names: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>> {
-        self.server.times(directory, names, self.server.deadline())
+        self.server.counted(OperationKind::Times, |deadline| self.server.times(directory, names, deadline))
     }
 
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
-        read_range::open_read(&self.server, path, offset, self.server.deadline())
+        let deadline = self.server.deadline();
+        counted::read(&self.server, || read_range::open_read(&self.server, path, offset, deadline))
     }
 
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {
-        store::open_write(&self.server, path, mode, self.server.deadline())
+        let deadline = self.server.deadline();
+        counted::write(&self.server, || store::open_write(&self.server, path, mode, deadline))
     }
 
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
-        self.server.rename(from, to, self.server.deadline())
+        self.server.counted(OperationKind::Rename, |deadline| self.server.rename(from, to, deadline))
     }
 
     fn remove_file(&self, path: &RemotePath) -> RemoteResult<()> {
-        self.server.remove_file(path, self.server.deadline())
+        self.server.counted(OperationKind::Remove, |deadline| self.server.remove_file(path, deadline))
     }
 
     fn remove_directory(&self, path: &RemotePath) -> RemoteResult<()> {
-        self.server.remove_directory(path, self.server.deadline())
+        self.server.counted(OperationKind::Remove, |deadline| self.server.remove_directory(path, deadline))
     }
 
     fn make_directory(&self, path: &RemotePath) -> RemoteResult<()> {
-        self.server.make_directory(path, self.server.deadline())
+        self.server.counted(OperationKind::MakeDirectory, |deadline| self.server.make_directory(path, deadline))
     }
 
     fn make_symlink(&self, path: &RemotePath, target: &[u8]) -> RemoteResult<()> {
-        self.server.make_symlink(path, target, self.server.deadline())
+        self.server.counted(OperationKind::Set, |deadline| self.server.make_symlink(path, target, deadline))
     }
 
     fn set_modified(&self, path: &RemotePath, time: Timestamp) -> RemoteResult<Timestamp> {
-        self.server.set_modified(path, time, self.server.deadline())
+        self.server.counted(OperationKind::Set, |deadline| self.server.set_modified(path, time, deadline))
     }
 
     fn set_mode(&self, path: &RemotePath, mode: u32) -> RemoteResult<()> {
-        self.server.set_mode(path, mode, self.server.deadline())
+        self.server.counted(OperationKind::Set, |deadline| self.server.set_mode(path, mode, deadline))
     }
 
     fn space(&self, directory: &RemotePath) -> RemoteResult<Option<Space>> {
-        self.server.space(directory, self.server.deadline())
+        self.server.counted(OperationKind::Space, |deadline| self.server.space(directory, deadline))
     }
 
     fn connections(&self) -> Option<Connections> {

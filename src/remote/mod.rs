@@ -6,6 +6,7 @@
 //! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`] with [`ServerOptions`], then the methods
 //! of [`Remote`] and [`FileTransfers`]. What they take and give from the layers below is named here again.
 
+mod counted;
 pub mod error;
 mod file_transfers;
 mod ftp;
@@ -29,7 +30,7 @@ mod store;
 mod symlink;
 mod times;
 
-pub use crate::pool::{Connections, TrafficCount};
+pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, counted_as};
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;

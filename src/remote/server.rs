@@ -14,7 +14,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::known::Known;
 use super::refusal::refused;
 use crate::connection::ConnectionError;
-use crate::pool::{Pool, PoolError, Repeat, ServerProfile};
+use crate::pool::{OperationKind, Pool, PoolError, Repeat, ServerProfile};
 use crate::protocol::command::{Command, CommandError};
 use crate::protocol::listing::mlsd::parse_mlst;
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -38,6 +38,11 @@ impl Server {
     /// What is known of the server.
     pub(super) fn profile(&self) -> &ServerProfile {
         self.pool.profile()
+    }
+
+    /// Does `work`, which is one operation, and counts what it costs.
+    pub(super) fn counted<T>(&self, kind: OperationKind, work: impl FnOnce(Instant) -> T) -> T {
+        self.profile().traffic.run(kind, || work(self.deadline()))
     }
 
     /// When an operation that begins now has to be over.
@@ -143,7 +148,8 @@ pub(super) fn single(replies: Vec<Reply>) -> RemoteResult<Reply> {
     replies.into_iter().next().ok_or_else(no_reply)
 }
 
-fn no_reply() -> RemoteError {
+/// A question that nothing has come back to, though nothing has failed.
+pub(super) fn no_reply() -> RemoteError {
     RemoteError::Protocol { reason: String::from("a command was left without a reply") }
 }
 

@@ -51,6 +51,13 @@ pub struct Negotiated {
     pub resumed: bool,
 }
 
+impl Negotiated {
+    /// How many round trips it took (RFC 8446 §2, RFC 5246 §7.3).
+    pub(crate) fn round_trips(self) -> u64 {
+        if self.resumed || self.version == Some(ProtocolVersion::TLSv1_3) { 1 } else { 2 }
+    }
+}
+
 impl fmt::Display for Negotiated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = match self.version {

@@ -1,0 +1,262 @@
+//! How many round trips each operation costs, on a server that is far away by a clock of its own.
+//!
+//! The table below has what each operation costs now and what it is to cost (docs/round_trips.md). A test fails where the cost is not
+//! what the table says, in either direction: whoever makes an operation cheaper lowers the number.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use far_server::FarServer;
+use far_session::{MANNERS, Manner};
+use ftpfs::filesystem::{Access, Filesystem, FilesystemOptions, InodeNumber, LookupResult, OpenFlags};
+use ftpfs::pool::ServerOptions;
+use ftpfs::protocol::RemotePath;
+use ftpfs::remote::{FtpRemote, OperationKind, ReadStream, Remote, WriteMode};
+
+#[path = "support/far_server.rs"]
+mod far_server;
+#[path = "support/far_session.rs"]
+mod far_session;
+#[path = "support/odd_tree.rs"]
+#[allow(dead_code, reason = "each test program uses its own part of this")]
+mod odd_tree;
+
+/// Something that is done on a connected server which has been used before.
+/// A transfer that goes on is handed back: what it takes to stop it is nobody's wait.
+type Work = fn(&FtpRemote) -> Option<Box<dyn ReadStream>>;
+
+struct Row {
+    operation: &'static str,
+    work: Work,
+    /// What counts it on our side; a transfer's end that nobody waits for is none of it.
+    kind: OperationKind,
+    /// As it is, on vsftpd, ProFTPD, Pure-FTPd, pyftpdlib.
+    now: [u64; 4],
+    /// As it is to be.
+    target: [u64; 4],
+}
+
+const ROWS: [Row; 9] = [
+    Row {
+        operation: "ls of a directory never seen",
+        work: |remote| {
+            remote.list(&path("/never")).unwrap();
+            None
+        },
+        kind: OperationKind::List,
+        now: [3, 8, 3, 6],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "attributes of one name",
+        work: |remote| {
+            remote.stat(&path("/seen/file")).unwrap();
+            None
+        },
+        kind: OperationKind::Stat,
+        now: [1, 1, 1, 1],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "a read at a place never read",
+        work: |remote| Some(read_some(remote, "/large", 500_000)),
+        kind: OperationKind::Read,
+        now: [3, 3, 3, 3],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "a small new file, written and confirmed",
+        work: |remote| {
+            write(remote, "/seen/new", WriteMode::Create);
+            None
+        },
+        kind: OperationKind::Write,
+        now: [5, 5, 5, 5],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "a small file that replaces another",
+        work: |remote| {
+            write(remote, "/seen/file", WriteMode::Replace { mode: None });
+            None
+        },
+        kind: OperationKind::Write,
+        now: [7, 7, 7, 7],
+        target: [2, 2, 2, 2],
+    },
+    Row {
+        operation: "rm",
+        work: |remote| {
+            remote.remove_file(&path("/seen/other")).unwrap();
+            None
+        },
+        kind: OperationKind::Remove,
+        now: [1, 1, 1, 1],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "mkdir",
+        work: |remote| {
+            remote.make_directory(&path("/seen/made")).unwrap();
+            None
+        },
+        kind: OperationKind::MakeDirectory,
+        now: [1, 1, 1, 1],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "rmdir",
+        work: |remote| {
+            remote.remove_directory(&path("/empty")).unwrap();
+            None
+        },
+        kind: OperationKind::Remove,
+        now: [1, 1, 1, 1],
+        target: [1, 1, 1, 1],
+    },
+    Row {
+        operation: "mv to a name that is free",
+        work: |remote| {
+            remote.rename(&path("/seen/other"), &path("/seen/moved")).unwrap();
+            None
+        },
+        kind: OperationKind::Rename,
+        now: [1, 1, 1, 1],
+        target: [1, 1, 1, 1],
+    },
+];
+
+/// From the start to the end of the first listing: the connection, the login, the listing.
+const FIRST_LISTING: ([u64; 4], [u64; 4]) = ([11, 17, 8, 14], [5, 5, 5, 5]);
+
+fn path(text: &str) -> RemotePath {
+    RemotePath::parse(text.as_bytes()).unwrap()
+}
+
+/// A server with some files, and nobody connected to it.
+fn start(manner: Manner) -> FarServer {
+    // RUST_LOG=ftpfs::dialogue=debug shows who said what.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    let server = FarServer::start(manner);
+    let mut tree = server.tree();
+    for directory in ["/seen", "/never", "/empty"] {
+        tree.put(directory, odd_tree::Node::Directory);
+    }
+    for file in ["/first", "/second", "/seen/file", "/seen/other", "/never/file"] {
+        tree.put_file(file, b"content");
+    }
+    tree.put_file("/large", &vec![b'x'; 1_000_000]);
+    drop(tree);
+    server
+}
+
+fn options(server: &FarServer) -> ServerOptions {
+    let mut options = ServerOptions::new("127.0.0.1");
+    options.port = server.port();
+    // Real time is the machine's, however busy it is.
+    options.deadlines.connect = Duration::from_secs(60);
+    options.deadlines.reply = Duration::from_secs(60);
+    options.deadlines.data = Duration::from_secs(60);
+    options.operation_timeout = Duration::from_secs(120);
+    options
+}
+
+/// A remote that has listed, read and written, and so knows the server.
+fn used(server: &FarServer) -> FtpRemote {
+    let remote = FtpRemote::connect(options(server)).unwrap();
+    for _ in 0..2 {
+        remote.list(&RemotePath::root()).unwrap();
+        remote.list(&path("/seen")).unwrap();
+        remote.stat(&path("/first")).unwrap();
+        read_some(&remote, "/first", 3);
+        read_some(&remote, "/large", 100_000);
+        write(&remote, "/written", WriteMode::Create);
+        write(&remote, "/second", WriteMode::Replace { mode: None });
+        remote.remove_file(&path("/written")).unwrap();
+        remote.make_directory(&path("/tried")).unwrap();
+        remote.remove_directory(&path("/tried")).unwrap();
+    }
+    remote
+}
+
+/// Reads the first bytes there, and hands back the transfer with its rest.
+fn read_some(remote: &FtpRemote, file: &str, offset: u64) -> Box<dyn ReadStream> {
+    let mut stream = remote.open_read(&path(file), offset).unwrap();
+    assert!(stream.read(&mut [0; 4]).unwrap() > 0);
+    stream
+}
+
+fn write(remote: &FtpRemote, file: &str, mode: WriteMode) {
+    let mut stream = remote.open_write(&path(file), mode).unwrap();
+    stream.write_all(b"new content").unwrap();
+    assert_eq!(stream.finish().unwrap().size, 11);
+}
+
+/// What operations of `kind` have cost so far, by our own count.
+fn counted(remote: &FtpRemote, kind: OperationKind) -> u64 {
+    let operations = remote.connections().unwrap().traffic.operations;
+    operations.iter().find(|operation| operation.kind == kind).map_or(0, |operation| operation.tally.round_trips)
+}
+
+#[test]
+fn operations_cost_the_round_trips_that_the_table_says() {
+    let mut wrong = Vec::new();
+    for (column, manner) in MANNERS.into_iter().enumerate() {
+        for row in &ROWS {
+            let server = start(manner);
+            let remote = used(&server);
+            let before = counted(&remote, row.kind);
+            let (_rest, passed) = server.round_trips(|| (row.work)(&remote));
+            let own = counted(&remote, row.kind) - before;
+            let now = row.now[column];
+            if passed != now || own != now || now < row.target[column] {
+                wrong.push(format!("{}, {}: {passed}, by our count {own}, table {now}", manner.name, row.operation));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn first_listing_comes_after_the_round_trips_that_the_table_says() {
+    let mut wrong = Vec::new();
+    for (column, manner) in MANNERS.into_iter().enumerate() {
+        let server = start(manner);
+        let (remote, passed) = server.round_trips(|| {
+            let remote = FtpRemote::connect(options(&server)).unwrap();
+            remote.list(&RemotePath::root()).unwrap();
+            remote
+        });
+        let own = counted(&remote, OperationKind::Login) + counted(&remote, OperationKind::List);
+        let now = FIRST_LISTING.0[column];
+        if passed != now || own != now || now < FIRST_LISTING.1[column] {
+            wrong.push(format!("{}: {passed}, by our count {own}, table {now}", manner.name));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_a_listing_has_told_costs_nothing() {
+    const NEW: OpenFlags = OpenFlags { read: false, write: true, append: false, truncate: false, exclusive: true };
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote: Arc<dyn Remote> = Arc::new(used(&server));
+        let filesystem = Filesystem::new(remote, RemotePath::root(), FilesystemOptions::default()).unwrap();
+        let find = |parent, name: &str| match filesystem.lookup(Access::Server, parent, name.as_bytes()).unwrap() {
+            LookupResult::Found(found) => Some(found.attributes.ino),
+            LookupResult::Absent { .. } => None,
+        };
+        let seen = find(InodeNumber::ROOT, "seen").unwrap();
+        find(seen, "file").unwrap();
+        let ((), passed) = server.round_trips(|| {
+            assert!(find(seen, "other").is_some());
+            assert!(find(seen, "absent").is_none());
+            filesystem.create(Access::Server, seen, b"new", 0o644, NEW).unwrap();
+        });
+        assert_eq!(passed, 0, "{}", manner.name);
+    }
+}
