@@ -39,6 +39,7 @@ const ID_NONE: i64 = u32::MAX as i64;
         ftp://anna@nas.local/backup  /mnt/nas  ftpfs  _netdev,password_file=/etc/ftpfs/nas,uid=1000  0 0\n\n\
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
         FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
+        The proxy is that of --proxy, or of the variables ftp_proxy (ftps_proxy), all_proxy and no_proxy, also in capitals.\n\n\
         Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
         5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 10 not encrypted or not trusted; \
         11 state directory unusable; 12 ended (or flushed) with files that are in the journal only; 75 ended (or flushed) with files not stored.",
@@ -156,6 +157,12 @@ pub(super) struct ConnectionArguments {
     /// Active mode: the ports to listen on, as in 50000-50100
     #[arg(long, value_name = "FIRST-LAST", requires = "active", value_parser = parse_ports)]
     pub(super) active_ports: Option<RangeInclusive<u16>>,
+    /// Connect through a proxy: socks5h://, socks5:// or http://[USER@]HOST[:PORT]; `none`: whatever the environment says
+    #[arg(long, value_name = "URL")]
+    pub(super) proxy: Option<String>,
+    /// Read the proxy's password from the first line of FILE, which nobody else may be able to read
+    #[arg(long, value_name = "FILE")]
+    pub(super) proxy_password_file: Option<PathBuf>,
     /// Send each command only after the reply to the one before: slower, for servers that lose count
     #[arg(long)]
     pub(super) no_pipelining: bool,

@@ -1,29 +1,57 @@
-//! Going to the background, once the mount is ready and not before.
+//! Going to the background, once the mount is ready and not before; and starting anew without what `ps` must not show.
 //!
-//! The program starts itself again: no fork of a process that may have threads. What the child needs and nobody else may
-//! see goes through a pipe that is its standard input; that it is ready comes back through one that is its standard
-//! output. Its complaints until then go to the terminal, and its exit code is ours.
+//! The program starts itself again: no fork of a process that may have threads. The arguments of the new process are for `ps` alone,
+//! and its environment is ours without passwords. What it needs goes through its standard input (`handover`); that it is ready comes
+//! back through its standard output. Its complaints until then go to the terminal, and its exit code is ours.
 
 use std::env;
-use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use zeroize::Zeroizing;
+use super::credentials;
+use super::handover::Handover;
+use super::proxy;
 
-use super::credentials::{Credentials, PASSWORD_VARIABLE};
-use super::invocation::IN_BACKGROUND;
-use crate::protocol::Secret;
+/// What the first argument is of a process that takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It stays in the background.
+    Background,
+    /// It is the one that was called, with other arguments.
+    Anew,
+}
+
+impl Stage {
+    const ALL: [Self; 2] = [Self::Background, Self::Anew];
+
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Background => "--internal-in-background",
+            Self::Anew => "--internal-started-anew",
+        }
+    }
+
+    /// The stage that this first argument stands for.
+    pub(super) fn marked(argument: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| argument == stage.mark())
+    }
+}
+
+/// What `ps` shows of a mount.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a> {
+    /// Without password.
+    pub(super) url: &'a str,
+    /// Where it is mounted.
+    pub(super) mountpoint: &'a Path,
+}
 
 /// What the child says when the mount is ready.
 const READY: &str = "ready";
-/// Stands for "there is none" where a length is expected.
-const ABSENT: u32 = u32::MAX;
-/// No user name or password is longer.
-const FIELD_LEN_MAX: u32 = 1 << 20;
 
 /// How starting the child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,31 +62,16 @@ pub(super) enum Started {
     Ended(u8),
 }
 
-/// Starts this program again with the same arguments, waits until it is ready or has ended.
-///
-/// `url` is replaced by `url_shown` among the arguments, so that a password in it does not stay visible.
+/// Starts this program again for the background, and waits until it is ready or has ended.
 ///
 /// # Errors
 /// It could not be started, or ended without an exit code.
-pub(super) fn start(
-    arguments: &[OsString],
-    url: &str,
-    url_shown: &str,
-    credentials: &Credentials,
-) -> io::Result<Started> {
-    let mut command = Command::new(own_program());
-    if let Some(name) = arguments.first() {
-        command.arg0(name);
-    }
-    command.arg(IN_BACKGROUND);
-    for argument in arguments.iter().skip(1) {
-        command.arg(if argument == url { url_shown.as_ref() } else { argument.as_os_str() });
-    }
-    command.env_remove(PASSWORD_VARIABLE).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn()?;
+pub(super) fn start(handover: &Handover, shown: Shown<'_>) -> io::Result<Started> {
+    let mut command = next_process(Stage::Background, handover, shown);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut pipe) = child.stdin.take() {
         // A child that has ended already says by itself why.
-        let _ = pipe.write_all(&encode(credentials));
+        let _ = pipe.write_all(&handover.encode());
     }
     let mut line = String::new();
     if let Some(pipe) = child.stdout.take() {
@@ -73,22 +86,40 @@ pub(super) fn start(
     }
 }
 
+/// Puts the program in the place of this process anew: arguments, environment and memory with passwords are gone then. Returns only
+/// where that fails.
+pub(super) fn start_anew(handover: &Handover, shown: Shown<'_>) -> io::Error {
+    match in_memory(handover) {
+        Ok(file) => next_process(Stage::Anew, handover, shown).stdin(file).exec(),
+        Err(error) => error,
+    }
+}
+
+/// A file that has no name, and goes when the next process has read it.
+fn in_memory(handover: &Handover) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("handover", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(&handover.encode())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn next_process(stage: Stage, handover: &Handover, shown: Shown<'_>) -> Command {
+    let mut command = Command::new(own_program());
+    if let Some(name) = handover.arguments.first() {
+        command.arg0(name);
+    }
+    command.arg(stage.mark()).arg(shown.url).arg(shown.mountpoint);
+    command.env_remove(credentials::PASSWORD_VARIABLE).env_remove(proxy::PASSWORD_VARIABLE);
+    for variable in proxy::VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// The file of this program. By its path, so that `ps` and `pgrep` show its name; `/proc/self/exe` does too where the file was
 /// moved or replaced meanwhile, but there the process is called "exe".
 fn own_program() -> PathBuf {
     env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
-}
-
-/// In the child: leaves the terminal's session, and takes over the login.
-///
-/// # Errors
-/// The parent is gone, or this was not started by [`start`].
-pub(super) fn enter() -> io::Result<Credentials> {
-    // Fails only for the leader of a process group, which a child of ours is not.
-    let _ = rustix::process::setsid();
-    let credentials = decode(&mut io::stdin().lock())?;
-    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
-    Ok(credentials)
 }
 
 /// In the child: tells the parent that all is ready, and lets go of everything it was started with.
@@ -104,61 +135,4 @@ pub(super) fn announce_ready() -> io::Result<()> {
     rustix::stdio::dup2_stderr(&nowhere)?;
     // Whatever directory we were started in can be unmounted.
     env::set_current_dir("/")
-}
-
-fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let account = credentials.account.as_ref().map(Secret::expose);
-    for field in [Some(credentials.user.as_slice()), Some(credentials.password.expose()), account] {
-        let len = field.map_or(ABSENT, |field| u32::try_from(field.len()).unwrap_or(ABSENT));
-        bytes.extend_from_slice(&len.to_le_bytes());
-        bytes.extend_from_slice(field.unwrap_or_default());
-    }
-    bytes
-}
-
-fn decode(input: &mut impl Read) -> io::Result<Credentials> {
-    let mut field = || -> io::Result<Option<Vec<u8>>> {
-        let mut len = [0; 4];
-        input.read_exact(&mut len)?;
-        match u32::from_le_bytes(len) {
-            ABSENT => Ok(None),
-            len if len > FIELD_LEN_MAX => Err(io::Error::from(io::ErrorKind::InvalidData)),
-            len => {
-                let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-                input.read_exact(&mut bytes)?;
-                Ok(Some(bytes))
-            }
-        }
-    };
-    let (user, password, account) = (field()?, field()?, field()?);
-    let missing = || io::Error::from(io::ErrorKind::InvalidData);
-    Ok(Credentials {
-        user: user.ok_or_else(missing)?,
-        password: Secret::new(password.ok_or_else(missing)?),
-        account: account.map(Secret::new),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn login_survives_the_pipe() {
-        for account in [None, Some(Secret::new("acc"))] {
-            let credentials = Credentials { user: vec![0xff, b'u'], password: Secret::new(""), account };
-            assert_eq!(decode(&mut encode(&credentials).as_slice()).unwrap(), credentials);
-        }
-    }
-
-    #[test]
-    fn cut_or_foreign_input_is_an_error() {
-        let credentials = Credentials { user: b"u".to_vec(), password: Secret::new("p"), account: None };
-        let bytes = encode(&credentials);
-        for len in 0..bytes.len() {
-            assert!(decode(&mut &bytes[..len]).is_err());
-        }
-        assert!(decode(&mut &b"GET / HTTP/1.1\r\n"[..]).is_err());
-    }
 }

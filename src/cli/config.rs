@@ -1,14 +1,15 @@
 //! Options as validated: what a mount needs to know, with everything checked that can be checked without the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::{
     ChownArgument, ConflictArgument, ConnectionArguments, DurabilityArgument, FileArguments, FsyncArgument,
     MountArguments, PassiveAddressArgument, PassiveArgument, WriteArguments,
 };
-use super::credentials::Credentials;
 use super::encryption::{EncryptionError, Wanted};
+use super::handover::Logins;
 use super::logging::Verbosity;
 use super::state::{DiskError, DiskOptions, refuse_below};
 use super::url::{ServerUrl, UrlError};
@@ -107,12 +108,13 @@ impl Config {
     ///
     /// # Errors
     /// A file with certificates or a key cannot be used.
-    pub(super) fn server_options(&self, credentials: Credentials) -> Result<ServerOptions, TlsError> {
+    pub(super) fn server_options(&self, logins: Logins) -> Result<ServerOptions, TlsError> {
         let mut options = ServerOptions::new(self.url.host.clone());
         options.port = self.url.port;
-        options.user = credentials.user.into();
-        options.password = credentials.password;
-        options.account = credentials.account;
+        options.user = logins.server.user.into();
+        options.password = logins.server.password;
+        options.account = logins.server.account;
+        options.proxy = logins.proxy.map(Arc::new);
         options.connections_max = usize::from(self.connection.connections);
         options.deadlines = Deadlines {
             connect: self.connection.connect_timeout,
@@ -193,6 +195,8 @@ fn durability(arguments: &WriteArguments) -> Result<(Durability, Durability), Co
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::credentials::Credentials;
+    use crate::connection::{Proxy, ProxyScheme};
     use crate::protocol::Secret;
     use clap::Parser;
 
@@ -221,7 +225,10 @@ mod tests {
         let options = config(&["--connections=1", "--timeout=5", "--active", "--active-ports=5000-5001"]).unwrap();
         assert_eq!(options.filesystem.streams_max, 1);
         assert_eq!(options.mount.source, "ftp://u@host:2121/d");
-        let options = options.server_options(credentials).unwrap();
+        let proxy = Proxy { scheme: ProxyScheme::Socks5h, host: "p".into(), port: 1080, login: None };
+        let logins = Logins { server: credentials, proxy: Some(proxy.clone()) };
+        let options = options.server_options(logins).unwrap();
+        assert_eq!(options.proxy.as_deref(), Some(&proxy));
         assert_eq!((options.host.as_str(), options.port, options.connections_max), ("host", 2121, 1));
         assert_eq!(options.operation_timeout, Duration::from_secs(5));
         assert_eq!(options.data_mode, DataMode::Active { address: None, ports: Some(5000..=5001) });

@@ -7,10 +7,12 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::arguments::LoginArguments;
 use super::netrc;
@@ -24,7 +26,9 @@ const SYSTEMD_CREDENTIAL: &str = "ftpfs.password";
 /// Who logs in where nobody is named (RFC 1635), and the password such servers expect.
 const ANONYMOUS: (&[u8], &[u8]) = (b"anonymous", b"ftpfs@");
 /// No password is longer; a longer file is no password file.
-const PASSWORD_LEN_MAX: u64 = 64 * 1024;
+const PASSWORD_LEN_MAX: usize = 64 * 1024;
+/// No file of logins is longer.
+const NETRC_LEN_MAX: u64 = 1 << 20;
 
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,9 @@ pub(super) enum CredentialsError {
         /// What the system says.
         error: io::Error,
     },
+    /// Nobody has one like that: it is another file.
+    #[error("the password from {0} is longer than {PASSWORD_LEN_MAX} bytes: this is no password")]
+    TooLong(String),
     /// No FTP command can carry it.
     #[error("the password from {0} holds a NUL or a line break, which FTP cannot send")]
     LineBreak(String),
@@ -73,37 +80,74 @@ pub(super) struct Credentials {
 }
 
 /// The machine's side of the sources, so that tests can bring their own.
-struct Surroundings {
-    variable: Option<Vec<u8>>,
-    systemd_directory: Option<PathBuf>,
-    netrc: Option<PathBuf>,
+pub(super) struct Surroundings {
+    /// The environment.
+    pub(super) variable: fn(&str) -> Option<Vec<u8>>,
+    /// Where systemd has put what it was given for us.
+    pub(super) systemd_directory: Option<PathBuf>,
+    /// The file of logins by machine.
+    pub(super) netrc: Option<PathBuf>,
+    /// Opens the standard input.
+    pub(super) input: fn() -> io::Result<Box<dyn Read>>,
     /// Asks on the terminal; `None` if there is none.
-    ask: fn(&str) -> Option<io::Result<String>>,
+    pub(super) ask: fn(&str) -> Option<io::Result<String>>,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub(super) fn of_process() -> Self {
+        let home = env::var_os("HOME").map(PathBuf::from);
+        Self {
+            variable: |name| env::var_os(name).map(OsStringExt::into_vec),
+            systemd_directory: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            netrc: env::var_os("NETRC").map(PathBuf::from).or_else(|| Some(home?.join(".netrc"))),
+            // Not through std's buffer, which would keep what it has read.
+            input: || Ok(Box::new(File::from(rustix::stdio::stdin().try_clone_to_owned()?))),
+            ask: ask_terminal,
+        }
+    }
+
+    /// The password from a variable, or from systemd's credential of this name.
+    ///
+    /// # Errors
+    /// It is there and cannot be used.
+    pub(super) fn set_down(&self, variable: &str, credential: &str) -> Result<Option<Secret>, CredentialsError> {
+        if let Some(password) = (self.variable)(variable) {
+            return checked(Secret::new(password), variable).map(Some);
+        }
+        let Some(directory) = &self.systemd_directory else { return Ok(None) };
+        let path = directory.join(OsStr::new(credential));
+        match File::open(&path) {
+            Ok(mut file) => first_line(&mut file, &path.display().to_string()).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CredentialsError::Unreadable { place: path.display().to_string(), error }),
+        }
+    }
+
+    /// The password from whoever sits at the terminal.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read from.
+    pub(super) fn asked(&self, user: &str, host: &str) -> Result<Secret, CredentialsError> {
+        match (self.ask)(&format!("Password for {user} at {host}: ")) {
+            Some(Ok(password)) => checked(Secret::new(password), "the terminal"),
+            Some(Err(error)) => Err(CredentialsError::Unreadable { place: "the terminal".into(), error }),
+            None => Err(CredentialsError::None { user: user.into(), host: host.into() }),
+        }
+    }
 }
 
 /// Finds the login for `url`.
 ///
 /// # Errors
 /// [`CredentialsError`] says what to do.
-pub(super) fn find(arguments: &LoginArguments, url: &ServerUrl) -> Result<Credentials, CredentialsError> {
-    let home = env::var_os("HOME").map(PathBuf::from);
-    let surroundings = Surroundings {
-        variable: env::var_os(PASSWORD_VARIABLE).map(OsStringExt::into_vec),
-        systemd_directory: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-        netrc: env::var_os("NETRC").map(PathBuf::from).or_else(|| Some(home?.join(".netrc"))),
-        ask: ask_terminal,
-    };
-    find_in(arguments, url, &surroundings, &mut io::stdin().lock())
-}
-
-fn find_in(
+pub(super) fn find(
     arguments: &LoginArguments,
     url: &ServerUrl,
     surroundings: &Surroundings,
-    input: &mut dyn BufRead,
 ) -> Result<Credentials, CredentialsError> {
     let user = url.user.clone().or_else(|| arguments.user.clone().map(String::into_bytes));
-    let named = named_password(arguments, url, surroundings, input)?;
+    let named = named_password(arguments, url, surroundings)?;
     if let Some(password) = named {
         let user = user.unwrap_or_else(|| ANONYMOUS.0.to_vec());
         return Ok(Credentials { user, password, account: None });
@@ -117,14 +161,8 @@ fn find_in(
         return Ok(Credentials { user: ANONYMOUS.0.to_vec(), password: Secret::new(ANONYMOUS.1), account: None });
     };
     let shown = user.escape_ascii().to_string();
-    match (surroundings.ask)(&format!("Password for {shown} at {}: ", url.host)) {
-        Some(Ok(password)) => {
-            let password = checked(password.into_bytes(), "the terminal")?;
-            Ok(Credentials { user, password, account: None })
-        }
-        Some(Err(error)) => Err(CredentialsError::Unreadable { place: "the terminal".into(), error }),
-        None => Err(CredentialsError::None { user: shown, host: url.host.clone() }),
-    }
+    let password = surroundings.asked(&shown, &url.host)?;
+    Ok(Credentials { user, password, account: None })
 }
 
 /// The password from the sources that hold nothing but a password.
@@ -132,14 +170,14 @@ fn named_password(
     arguments: &LoginArguments,
     url: &ServerUrl,
     surroundings: &Surroundings,
-    input: &mut dyn BufRead,
 ) -> Result<Option<Secret>, CredentialsError> {
     if arguments.password_stdin {
-        return first_line(input, "the standard input").map(Some);
+        let place = "the standard input";
+        let unreadable = |error| CredentialsError::Unreadable { place: place.into(), error };
+        return first_line(&mut *(surroundings.input)().map_err(unreadable)?, place).map(Some);
     }
     if let Some(path) = &arguments.password_file {
-        let mut reader = BufReader::new(open_private(path)?);
-        return first_line(&mut reader, &path.display().to_string()).map(Some);
+        return from_file(path).map(Some);
     }
     if let Some(password) = &url.password {
         tracing::warn!(
@@ -147,16 +185,15 @@ fn named_password(
         );
         return Ok(Some(password.clone()));
     }
-    if let Some(password) = &surroundings.variable {
-        return checked(password.clone(), PASSWORD_VARIABLE).map(Some);
-    }
-    let Some(directory) = &surroundings.systemd_directory else { return Ok(None) };
-    let path = directory.join(OsStr::new(SYSTEMD_CREDENTIAL));
-    match File::open(&path) {
-        Ok(file) => first_line(&mut BufReader::new(file), &path.display().to_string()).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(CredentialsError::Unreadable { place: path.display().to_string(), error }),
-    }
+    surroundings.set_down(PASSWORD_VARIABLE, SYSTEMD_CREDENTIAL)
+}
+
+/// The password from the first line of a file that nobody else can read.
+///
+/// # Errors
+/// Others can, or we cannot.
+pub(super) fn from_file(path: &Path) -> Result<Secret, CredentialsError> {
+    first_line(&mut open_private(path)?, &path.display().to_string())
 }
 
 /// A netrc that is not there is no error; one that others can read is.
@@ -176,9 +213,10 @@ fn from_netrc(
         }
         Err(error) => return Err(error),
     };
-    let mut text = Vec::new();
-    let read = file.take(1 << 20).read_to_end(&mut text);
-    let text = zeroize::Zeroizing::new(text);
+    // With room for all of it: a vector that grows leaves copies behind.
+    let len = file.metadata().map_or(0, |metadata| metadata.len()).min(NETRC_LEN_MAX);
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 64));
+    let read = file.take(NETRC_LEN_MAX).read_to_end(&mut text);
     read.map_err(|error| CredentialsError::Unreadable { place: place(), error })?;
     let Some(login) = netrc::find(&text, &url.host, user) else { return Ok(None) };
     let secrets = [&login.password, &login.account].into_iter().flatten();
@@ -200,24 +238,29 @@ fn open_private(path: &Path) -> Result<File, CredentialsError> {
     Ok(file)
 }
 
-fn first_line(reader: &mut dyn BufRead, place: &str) -> Result<Secret, CredentialsError> {
-    let mut line = Vec::new();
+/// Byte by byte: what stands behind the line is others', and no buffer keeps a copy.
+fn first_line(reader: &mut dyn Read, place: &str) -> Result<Secret, CredentialsError> {
     let unreadable = |error| CredentialsError::Unreadable { place: place.into(), error };
-    reader.take(PASSWORD_LEN_MAX).read_until(b'\n', &mut line).map_err(unreadable)?;
-    if line.is_empty() {
+    let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_LEN_MAX));
+    let mut byte = Zeroizing::new([0_u8; 1]);
+    let has_end = loop {
+        match reader.read(&mut *byte) {
+            Ok(0) => break false,
+            Ok(_) if *byte == [b'\n'] => break true,
+            Ok(_) if line.len() == PASSWORD_LEN_MAX => return Err(CredentialsError::TooLong(place.into())),
+            Ok(_) => line.extend_from_slice(&*byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    };
+    if line.is_empty() && !has_end {
         return Err(unreadable(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
     }
-    if line.ends_with(b"\n") {
-        line.pop();
-    }
-    if line.ends_with(b"\r") {
-        line.pop();
-    }
-    checked(line, place)
+    let password = line.strip_suffix(b"\r").unwrap_or(&line);
+    checked(Secret::new(password), place)
 }
 
-fn checked(password: Vec<u8>, place: &str) -> Result<Secret, CredentialsError> {
-    let password = Secret::new(password);
+fn checked(password: Secret, place: &str) -> Result<Secret, CredentialsError> {
     if has_line_break(password.expose()) {
         return Err(CredentialsError::LineBreak(place.into()));
     }

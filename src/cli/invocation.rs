@@ -10,9 +10,6 @@ use clap::error::ErrorKind;
 
 use super::arguments::{FlushArguments, MountArguments, RefreshArguments, StatusArguments, UmountArguments};
 
-/// What the first argument is when the program has started itself to stay in the background.
-pub(super) const IN_BACKGROUND: &str = "--internal-in-background";
-
 /// Options of fstab that are for others (mount, systemd) or that are so anyway.
 const IGNORED: [&str; 30] = [
     "_netdev",
@@ -50,13 +47,8 @@ const IGNORED: [&str; 30] = [
 /// What the user wants.
 #[derive(Debug)]
 pub(super) enum Invocation {
-    /// Mount.
-    Mount {
-        /// The options, those behind `-o` among them.
-        arguments: Box<MountArguments>,
-        /// This process was started by another ftpfs, to stay in the background.
-        in_background: bool,
-    },
+    /// Mount, with these options, those behind `-o` among them.
+    Mount(Box<MountArguments>),
     /// Unmount.
     Umount(UmountArguments),
     /// Show what mounts are doing.
@@ -76,10 +68,6 @@ pub(super) enum Invocation {
 pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
     let program = arguments.first().map_or(OsStr::new("ftpfs"), OsString::as_os_str);
     let rest = arguments.get(1..).unwrap_or_default();
-    let (in_background, rest) = match rest.split_first() {
-        Some((first, rest)) if first == IN_BACKGROUND => (true, rest),
-        _ => (false, rest),
-    };
     match rest.first().and_then(|first| first.to_str()) {
         Some("umount" | "unmount") => return Ok(Invocation::Umount(UmountArguments::try_parse_from(rest)?)),
         Some("status") => return Ok(Invocation::Status(StatusArguments::try_parse_from(rest)?)),
@@ -100,7 +88,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
     for options in &first.options {
         expanded.extend(expand(options)?);
     }
-    Ok(Invocation::Mount { arguments: Box::new(parse_mount(&expanded)?), in_background })
+    Ok(Invocation::Mount(Box::new(parse_mount(&expanded)?)))
 }
 
 fn parse_mount(arguments: &[OsString]) -> Result<MountArguments, clap::Error> {
@@ -188,7 +176,7 @@ mod tests {
 
     fn mount(line: &[&str]) -> MountArguments {
         match call(line).unwrap() {
-            Invocation::Mount { arguments, .. } => *arguments,
+            Invocation::Mount(arguments) => *arguments,
             other => panic!("{other:?}"),
         }
     }
@@ -241,12 +229,5 @@ mod tests {
         assert!(matches!(call(&["ftpfs", "umount", "-l", "/m"]).unwrap(), Invocation::Umount(umount) if umount.lazy));
         assert!(call(&["ftpfs", "umount"]).is_err());
         assert!(call(&["ftpfs", "/m"]).is_err());
-    }
-
-    #[test]
-    fn background_mark_counts_only_in_the_first_place() {
-        let marked = call(&["ftpfs", IN_BACKGROUND, "ftp://h", "/m"]).unwrap();
-        assert!(matches!(marked, Invocation::Mount { in_background: true, .. }));
-        assert!(call(&["ftpfs", "ftp://h", "/m", IN_BACKGROUND]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The user's side: arguments, credentials, messages, exit codes.
 //!
 //! [`run`] is the whole program. What it does in order: understand the command line (`invocation`, `arguments`, `config`), find
-//! the password (`credentials`), go to the background (`background`), then the mount itself (`serve`).
+//! the passwords (`credentials`, `proxy`), hand them to the process that stays (`handover`, `background`), then the mount itself (`serve`).
 //! The commands for a mount that is there (`requests`, `flush`, `unmount`) talk to its process (`control`).
 
 mod arguments;
@@ -11,6 +11,7 @@ mod credentials;
 mod encryption;
 mod exit_code;
 mod flush;
+mod handover;
 mod invocation;
 mod limits;
 mod logging;
@@ -18,6 +19,7 @@ mod messages;
 mod netrc;
 mod notify;
 mod progress;
+mod proxy;
 mod recovery;
 mod requests;
 mod serve;
@@ -27,24 +29,40 @@ mod syslog;
 mod unmount;
 mod url;
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 pub use exit_code::Exit;
 
 use arguments::MountArguments;
-use background::Started;
+use background::{Shown, Stage, Started};
 use config::Config;
+use credentials::Surroundings;
+use handover::{Handover, Logins};
 use invocation::Invocation;
 use logging::Destination;
 use messages::Failed;
+use proxy::ProxyError;
 
 /// Runs the program with its arguments, the first being its own name.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
-    let result = match invocation::parse(&arguments) {
-        Ok(Invocation::Mount { arguments: options, in_background: true }) => stay_in_background(&options),
-        Ok(Invocation::Mount { arguments: options, in_background: false }) => mount(&arguments, &options),
+    let result = match arguments.get(1).and_then(|first| Stage::marked(first)) {
+        Some(stage) => take_over(stage),
+        None => obey(&arguments),
+    };
+    result.unwrap_or_else(|failed| {
+        failed.tell();
+        failed.exit.into()
+    })
+}
+
+/// Does what the command line says.
+fn obey(arguments: &[OsString]) -> Result<ExitCode, Failed> {
+    match invocation::parse(arguments) {
+        Ok(Invocation::Mount(options)) => mount(arguments, &options),
         Ok(Invocation::Umount(options)) => unmount::run(&options),
         Ok(Invocation::Status(options)) => requests::status(&options),
         Ok(Invocation::Flush(options)) => flush::flush(&options),
@@ -56,25 +74,66 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = error.print();
             Ok(code.into())
         }
-    };
-    result.unwrap_or_else(|failed| {
-        failed.tell();
-        failed.exit.into()
-    })
+    }
 }
 
-/// Mounts in the foreground, or starts the process that does in the background.
+/// Finds the passwords, then mounts in the foreground, or starts the process that does in the background.
 fn mount(arguments: &[OsString], options: &MountArguments) -> Result<ExitCode, Failed> {
+    limits::forbid_core_dumps();
     let config = configure(options)?;
-    if options.foreground {
-        logging::start(config.verbosity, destination(&config, Destination::Terminal)?);
-        let credentials = find_credentials(options, &config)?;
-        return Ok(serve::run(&config, credentials, || Ok(()))?.into());
+    // Of the process for the background, warnings are for the terminal until it has taken over.
+    let log = if options.foreground { destination(&config, Destination::Terminal)? } else { Destination::Terminal };
+    logging::start(config.verbosity, log);
+    let logins = find_logins(options, &config)?;
+    let mut arguments = handover::without(arguments, options.connection.proxy.as_deref().unwrap_or_default(), "none");
+    if config.url.password.is_some() {
+        arguments = handover::without(&arguments, &options.url, &config.url.to_string());
     }
-    // Until the other process has taken over, warnings are for the terminal.
-    logging::start(config.verbosity, Destination::Terminal);
-    let credentials = find_credentials(options, &config)?;
-    match background::start(arguments, &options.url, &config.url.to_string(), &credentials) {
+    let handover = Handover { arguments, logins };
+    if options.foreground || shows_passwords(options, &config) {
+        let url = config.url.to_string();
+        let error = background::start_anew(&handover, Shown { url: &url, mountpoint: &config.mountpoint });
+        tracing::warn!(
+            "the program could not start itself anew, so passwords may stay visible in the list of processes: {error}"
+        );
+    }
+    serve_or_go_to_background(options, &config, handover)
+}
+
+/// Goes on where another process of the program has stopped.
+fn take_over(stage: Stage) -> Result<ExitCode, Failed> {
+    let not_for_you = |error: String| Failed::new(Exit::Usage, format!("this form is for ftpfs itself: {error}"));
+    limits::forbid_core_dumps();
+    if stage == Stage::Background {
+        // Fails only for the leader of a process group, which a child of ours is not.
+        let _ = rustix::process::setsid();
+    }
+    let handover = Handover::receive().map_err(|error| not_for_you(error.to_string()))?;
+    let options = match invocation::parse(&handover.arguments) {
+        Ok(Invocation::Mount(options)) => options,
+        Ok(_) => return Err(not_for_you(String::from("nothing is to be mounted"))),
+        Err(error) => return Err(not_for_you(error.to_string())),
+    };
+    let config = configure(&options)?;
+    let usual = if stage == Stage::Background { Destination::Syslog } else { Destination::Terminal };
+    let is_last = stage == Stage::Background || options.foreground;
+    logging::start(config.verbosity, if is_last { destination(&config, usual)? } else { usual });
+    match stage {
+        Stage::Background => Ok(serve::run(&config, handover.logins, background::announce_ready)?.into()),
+        Stage::Anew => serve_or_go_to_background(&options, &config, handover),
+    }
+}
+
+fn serve_or_go_to_background(
+    options: &MountArguments,
+    config: &Config,
+    handover: Handover,
+) -> Result<ExitCode, Failed> {
+    if options.foreground {
+        return Ok(serve::run(config, handover.logins, || Ok(()))?.into());
+    }
+    let url = config.url.to_string();
+    match background::start(&handover, Shown { url: &url, mountpoint: &config.mountpoint }) {
         Ok(Started::Ready) => Ok(Exit::Success.into()),
         Ok(Started::Ended(code)) => Ok(code.into()),
         Err(error) => Err(Failed::new(
@@ -84,21 +143,30 @@ fn mount(arguments: &[OsString], options: &MountArguments) -> Result<ExitCode, F
     }
 }
 
-/// The process in the background.
-fn stay_in_background(options: &MountArguments) -> Result<ExitCode, Failed> {
-    let credentials = background::enter()
-        .map_err(|error| Failed::new(Exit::Usage, format!("this form is for ftpfs itself: {error}")))?;
-    let config = configure(options)?;
-    logging::start(config.verbosity, destination(&config, Destination::Syslog)?);
-    Ok(serve::run(&config, credentials, background::announce_ready)?.into())
+/// Whether arguments or environment of this process hold a password, or may.
+fn shows_passwords(options: &MountArguments, config: &Config) -> bool {
+    let has_login = |text: &OsStr| text.as_bytes().contains(&b'@');
+    config.url.password.is_some()
+        || options.connection.proxy.as_deref().is_some_and(|proxy| has_login(OsStr::new(proxy)))
+        || [credentials::PASSWORD_VARIABLE, proxy::PASSWORD_VARIABLE]
+            .into_iter()
+            .any(|name| env::var_os(name).is_some())
+        || proxy::VARIABLES.into_iter().filter_map(env::var_os).any(|value| has_login(&value))
 }
 
 fn configure(options: &MountArguments) -> Result<Config, Failed> {
     Config::new(options).map_err(|error| Failed::new(Exit::Usage, error.to_string()))
 }
 
-fn find_credentials(options: &MountArguments, config: &Config) -> Result<credentials::Credentials, Failed> {
-    credentials::find(&options.login, &config.url).map_err(|error| Failed::new(Exit::Credentials, error.to_string()))
+fn find_logins(options: &MountArguments, config: &Config) -> Result<Logins, Failed> {
+    let surroundings = Surroundings::of_process();
+    let proxy = proxy::find(&options.connection, &config.url, &surroundings).map_err(|error| {
+        let exit = if matches!(error, ProxyError::Password(_)) { Exit::Credentials } else { Exit::Usage };
+        Failed::new(exit, error.to_string())
+    })?;
+    let server = credentials::find(&options.login, &config.url, &surroundings)
+        .map_err(|error| Failed::new(Exit::Credentials, error.to_string()))?;
+    Ok(Logins { server, proxy })
 }
 
 fn destination(config: &Config, otherwise: Destination) -> Result<Destination, Failed> {

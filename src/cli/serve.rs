@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::config::Config;
-use super::credentials::Credentials;
 use super::exit_code::Exit;
+use super::handover::Logins;
 use super::limits;
 use super::logging::STATUS_TARGET;
 use super::messages::Failed;
@@ -42,14 +42,14 @@ type Unsaved = Vec<(RemotePath, FilesystemError)>;
 /// A sentence and an exit code; nothing is mounted then.
 pub(super) fn run(
     config: &Config,
-    credentials: Credentials,
+    logins: Logins,
     ready: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<Exit, Failed> {
     // First, because it costs nothing: a wrong mountpoint should not cost a login.
     let mountpoint = Mountpoint::check(&config.mountpoint, &config.mount)?;
     limits::raise_open_files();
-    let user = credentials.user.escape_ascii().to_string();
-    let filesystem = open(config, credentials, &user)?;
+    let user = logins.server.user.escape_ascii().to_string();
+    let filesystem = open(config, logins, &user)?;
     // Only now: until here a signal may end us as it always does.
     let reported = Arc::new(OnceLock::new());
     let signals = signals(Arc::clone(&reported))?;
@@ -94,14 +94,17 @@ fn control(subject: &Arc<Subject>) -> Option<ControlServer> {
 }
 
 /// Logs in, takes over the journal, and lists the directory once.
-fn open(config: &Config, credentials: Credentials, user: &str) -> Result<Arc<Filesystem>, Failed> {
-    let account = credentials.user.clone();
+fn open(config: &Config, logins: Logins, user: &str) -> Result<Arc<Filesystem>, Failed> {
+    let account = logins.server.user.clone();
     if config.trusts_anything() {
         tracing::warn!(
             "--insecure: the server's certificate is NOT checked; whoever sits between can read and change everything, the password too"
         );
     }
-    let options = config.server_options(credentials).map_err(|error| Failed::encryption(&config.url, &error))?;
+    if let Some(proxy) = &logins.proxy {
+        tracing::info!(%proxy, "all connections go through a proxy");
+    }
+    let options = config.server_options(logins).map_err(|error| Failed::encryption(&config.url, &error))?;
     let remote = FtpRemote::connect(options).map_err(|error| Failed::connecting(&config.url, user, &error))?;
     let directory = config
         .url

@@ -18,6 +18,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::deadlines::{after, remaining};
 use super::error::ConnectionError;
 use super::resolve::host_and_port;
+use super::route::Tunnel;
 use super::tally::{self, Moment};
 use super::tls::TlsLogin;
 use super::tls::layer::{Negotiated, Records};
@@ -26,11 +27,12 @@ use super::transport::Transport;
 /// After the last byte of an upload the server has this long to close its side, before we close all of it.
 const PEER_CLOSE: Duration = Duration::from_secs(5);
 
-/// A TCP connection to the server's passive port that is still coming about.
+/// A TCP connection to the server's passive port that is still coming about, perhaps through a proxy (`route`).
 #[derive(Debug)]
 pub struct PendingConnection {
     socket: Socket,
     address: SocketAddr,
+    tunnel: Option<Tunnel>,
     /// When it was begun.
     begun: Moment,
 }
@@ -58,10 +60,15 @@ impl PendingConnection {
         match start() {
             Ok(socket) => {
                 tally::add(|tally| tally.data_connections += 1);
-                Ok(Self { socket, address, begun: Moment::now() })
+                Ok(Self { socket, address, tunnel: None, begun: Moment::now() })
             }
             Err(error) => Err(not_connected(address, &error)),
         }
+    }
+
+    /// The same, with a proxy at its other end that is to be told where to go on to.
+    pub(super) fn through(self, tunnel: Tunnel) -> Self {
+        Self { tunnel: Some(tunnel), ..self }
     }
 
     /// Waits until the connection stands.
@@ -70,9 +77,13 @@ impl PendingConnection {
     /// [`ConnectionError::NotConnected`]: refused, unreachable, or not by the deadline.
     pub fn wait(self, deadline: Instant) -> Result<DataConnection, ConnectionError> {
         let stands = wait_for(&self.socket, PollFlags::OUT, Instant::now()).is_ok();
-        let established = wait_for(&self.socket, PollFlags::OUT, deadline)
+        wait_for(&self.socket, PollFlags::OUT, deadline)
             .and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err))
-            .and_then(|()| Transport::plain(self.socket.into()));
+            .map_err(|error| not_connected(self.address, &error))?;
+        if let Some(tunnel) = self.tunnel {
+            tunnel.go_through(&self.socket, deadline)?;
+        }
+        let established = Transport::plain(self.socket.into());
         match established {
             Ok(transport) => {
                 self.begun.answered().reach(!stands);
@@ -274,7 +285,7 @@ fn not_connected(address: SocketAddr, error: &io::Error) -> ConnectionError {
 }
 
 /// Waits until `socket` is ready, or fails with [`io::ErrorKind::TimedOut`].
-fn wait_for(socket: &impl AsFd, ready: PollFlags, deadline: Instant) -> io::Result<()> {
+pub(super) fn wait_for(socket: &impl AsFd, ready: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
         let left = remaining(deadline).ok_or(io::ErrorKind::TimedOut)?;
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;

@@ -19,7 +19,7 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(500);
 /// [`ConnectionError::NotConnected`] with the last address's reason.
 pub fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectionError> {
     let not_connected = |reason: String| ConnectionError::NotConnected { host: host_and_port(host, port), reason };
-    let addresses = resolve(host, port, deadline).map_err(|error| not_connected(describe(&error)))?;
+    let addresses = addresses(host, port, deadline)?;
     let mut last = String::from("the name has no address");
     for (index, address) in addresses.iter().enumerate() {
         let Some(left) = remaining(deadline) else { return Err(not_connected(String::from("connection timed out"))) };
@@ -31,6 +31,15 @@ pub fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Co
         }
     }
     Err(not_connected(last))
+}
+
+/// Finds a host's addresses.
+///
+/// # Errors
+/// [`ConnectionError::NotConnected`] where it has none, or nobody tells them by the deadline.
+pub(super) fn addresses(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectionError> {
+    resolve(host, port, deadline)
+        .map_err(|error| ConnectionError::NotConnected { host: host_and_port(host, port), reason: describe(&error) })
 }
 
 /// Finds a host's addresses. The system's resolver knows no deadline, so it is asked in a thread that is left behind

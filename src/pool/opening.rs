@@ -108,9 +108,9 @@ fn passive_ways(session: &Session, prefer: PassiveCommand) -> Vec<(Command, &Ver
     let profile = session.profile();
     let epsv = (Command::Epsv, &profile.epsv);
     let pasv = (Command::Pasv, &profile.pasv);
-    match (prefer, session.control().peer()) {
-        (PassiveCommand::Pasv, IpAddr::V4(_)) => vec![pasv],
-        (PassiveCommand::Epsv, _) | (_, IpAddr::V6(_)) => vec![epsv],
+    match (prefer, session.route().is_ipv6()) {
+        (PassiveCommand::Pasv, false) => vec![pasv],
+        (PassiveCommand::Epsv, _) | (_, true) => vec![epsv],
         // An EPSV that fails is not tried again, so PASV costs one round trip more only once.
         (PassiveCommand::Auto, _) if profile.epsv.is_no() && !profile.pasv.is_no() => vec![pasv],
         (PassiveCommand::Auto, _) if profile.pasv.is_yes() && !profile.epsv.is_yes() => vec![pasv, epsv],
@@ -144,7 +144,7 @@ impl Way<'_> {
             check_entered(directory, entered)?;
         }
         let address = match parse_any(&reply) {
-            Ok(address) => data_address(session, address, choice),
+            Ok(address) => address,
             Err(error) => {
                 // A transient refusal says nothing of the next time.
                 if reply.class() != ReplyClass::Transient {
@@ -153,7 +153,10 @@ impl Way<'_> {
                 return Err(no_way(verb, &error.reply));
             }
         };
-        let pending = PendingConnection::start(address, session.options().receive_buffer)
+        let named = named_address(address, choice);
+        let pending = session
+            .route()
+            .begin_data(address.port(), named, session.options().receive_buffer)
             .map_err(|error| no_way(verb, &error.to_string()))?;
         if self.verdict.is_yes() {
             return Ok(Opening::Pending(pending));
@@ -176,10 +179,11 @@ impl Way<'_> {
     }
 }
 
-fn data_address(session: &Session, address: PassiveAddress, choice: PassiveAddressChoice) -> SocketAddr {
+/// The address in the reply, where it is to be believed.
+fn named_address(address: PassiveAddress, choice: PassiveAddressChoice) -> Option<IpAddr> {
     match (address, choice) {
-        (PassiveAddress::Address(address), PassiveAddressChoice::Server) => SocketAddr::V4(address),
-        (address, _) => SocketAddr::new(session.control().peer(), address.port()),
+        (PassiveAddress::Address(address), PassiveAddressChoice::Server) => Some(IpAddr::V4(*address.ip())),
+        _ => None,
     }
 }
 

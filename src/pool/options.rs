@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::encryption::Encryption;
-use crate::connection::{ControlOptions, Deadlines};
+use crate::connection::{ControlOptions, Deadlines, Proxy};
 use crate::protocol::Secret;
 
 /// What the pool needs to know of a server. [`Self::new`] has the defaults.
@@ -21,6 +22,8 @@ pub struct ServerOptions {
     pub password: Secret,
     /// The account, for servers that ask for one (332).
     pub account: Option<Secret>,
+    /// What all connections go through; with one, [`DataMode::Active`] cannot be.
+    pub proxy: Option<Arc<Proxy>>,
     /// Whether connections are encrypted.
     pub encryption: Encryption,
     /// How many connections at most; fewer where the server says so.
@@ -101,6 +104,7 @@ impl ServerOptions {
             // RFC 1635 wants an address here; none of ours is the server's business.
             password: Secret::new(*b"anonymous@"),
             account: None,
+            proxy: None,
             encryption: Encryption::default(),
             connections_max: 8,
             deadlines: Deadlines::default(),

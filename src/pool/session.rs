@@ -17,7 +17,7 @@ use super::options::ServerOptions;
 use super::profile::{ServerKind, ServerProfile, Verdict};
 use crate::connection::deadlines::after;
 use crate::connection::tally;
-use crate::connection::{ConnectionError, ControlConnection, TlsError, TlsLogin, resolve};
+use crate::connection::{ConnectionError, ControlConnection, Route, TlsError, TlsLogin, route};
 use crate::protocol::command::{LINE_BYTES_MAX, LINE_BYTES_USUAL_MAX};
 use crate::protocol::reply::parse_257;
 use crate::protocol::{Command, Encoding, Features, RemotePath, Reply, ReplyClass, TypeCode};
@@ -32,6 +32,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Session {
     control: ControlConnection,
+    route: Route,
     profile: Arc<ServerProfile>,
     options: Arc<ServerOptions>,
     /// Where it is encrypted.
@@ -74,13 +75,15 @@ impl Session {
     }
 
     fn log_in_once(options: &Arc<ServerOptions>, profile: &Arc<ServerProfile>) -> Result<Self, PoolError> {
-        let stream = resolve::connect(&options.host, options.port, after(options.deadlines.connect))
+        let deadline = after(options.deadlines.connect);
+        let (stream, route) = route::connect(&options.host, options.port, options.proxy.as_ref(), deadline)
             .map_err(|error| PoolError::Unreachable { reason: error.to_string() })?;
         let pipelining = options.pipelining && !profile.pipelining.is_no();
         let (control, greeting) = ControlConnection::open(stream, options.control())?;
         let tls = encryption::start_implicit(&control, &options.encryption, profile, login_deadline(options))?;
         let mut session = Self {
             control,
+            route,
             tls,
             profile: Arc::clone(profile),
             options: Arc::clone(options),
@@ -289,6 +292,11 @@ impl Session {
     /// The control connection, for commands without data connection.
     pub fn control(&self) -> &ControlConnection {
         &self.control
+    }
+
+    /// The way to the server, for data connections.
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// What is known of the server.

@@ -156,6 +156,11 @@ impl Dialogue {
         }
     }
 
+    /// The control connection itself.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// The next command without its line end; `None` where the client has gone.
     pub(crate) fn next_command(&mut self) -> Option<String> {
         loop {

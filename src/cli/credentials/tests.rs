@@ -12,7 +12,13 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let surroundings = Surroundings { variable: None, systemd_directory: None, netrc: None, ask: |_| None };
+        let surroundings = Surroundings {
+            variable: |_| None,
+            systemd_directory: None,
+            netrc: None,
+            input: || Ok(Box::new(&b"from stdin\nmore\n"[..])),
+            ask: |_| None,
+        };
         let arguments = LoginArguments { user: None, password_file: None, password_stdin: false };
         Self { folder: tempfile::tempdir().unwrap(), arguments, surroundings }
     }
@@ -26,7 +32,7 @@ impl Case {
 
     fn find(&self, url: &str) -> Result<(String, String), CredentialsError> {
         let url = ServerUrl::parse(url).unwrap();
-        let found = find_in(&self.arguments, &url, &self.surroundings, &mut &b"from stdin\nmore\n"[..])?;
+        let found = find(&self.arguments, &url, &self.surroundings)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Ok((text(&found.user), text(found.password.expose())))
     }
@@ -46,7 +52,7 @@ fn sources_are_asked_in_their_documented_order() {
     case.file(SYSTEMD_CREDENTIAL, "systemd\n", 0o440);
     case.surroundings.systemd_directory = Some(case.folder.path().to_owned());
     assert_eq!(case.password("ftp://u@h"), "systemd");
-    case.surroundings.variable = Some(b"variable".to_vec());
+    case.surroundings.variable = |name| (name == PASSWORD_VARIABLE).then(|| b"variable".to_vec());
     assert_eq!(case.password("ftp://u@h"), "variable");
     assert_eq!(case.password("ftp://u:url@h"), "url");
     case.arguments.password_file = Some(case.file("file", "file\r\n", 0o600));
@@ -86,6 +92,6 @@ fn source_that_is_named_but_empty_or_missing_is_an_error() {
     case.arguments.password_file = Some(case.folder.path().join("missing"));
     assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::Unreadable { .. })));
     case.arguments.password_file = None;
-    case.surroundings.variable = Some(b"a\nDELE b".to_vec());
+    case.surroundings.variable = |_| Some(b"a\nDELE b".to_vec());
     assert!(matches!(case.find("ftp://u@h"), Err(CredentialsError::LineBreak(_))));
 }
