@@ -13,6 +13,8 @@ mod mounted;
 #[path = "support/servers.rs"]
 mod servers;
 
+#[path = "mount/cache_directory.rs"]
+mod cache_directory;
 #[path = "mount/copying.rs"]
 mod copying;
 #[path = "mount/faults.rs"]
@@ -48,6 +50,11 @@ macro_rules! all_facts_and {
                 reading {
                     tree_of_2000_files_is_listed_and_read_as_it_is
                     file_of_300_mib_is_read_and_written_as_it_is
+                }
+                cache_directory {
+                    what_was_read_comes_from_the_cache_directory_after_a_remount
+                    what_is_changed_here_is_not_taken_from_the_cache_directory
+                    file_in_the_cache_directory_of_a_read_only_mount_is_read_by_the_kernel_itself
                 }
                 copying {
                     tree_copied_in_is_the_same_on_the_server

@@ -1,10 +1,12 @@
 //! What has to happen once the reader's lock is released.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
 
 use super::blocks::Block;
+use super::disk::DiskEntry;
 use super::reader::Done;
 use super::streams::StreamKey;
 use super::track::{Pieces, WaitingRead};
@@ -23,6 +25,8 @@ pub(super) struct StreamStart {
 pub(super) struct Effects {
     pub(super) streams: Vec<StreamStart>,
     pub(super) deadlines_changed: bool,
+    /// What is on the local disk of a version that is none any more.
+    pub(super) spoilt: Vec<Arc<DiskEntry>>,
     answers: Vec<(Done, Result<Pieces, RemoteError>)>,
     threads: Vec<Thread>,
     freed: Vec<Block>,
@@ -54,6 +58,7 @@ impl Effects {
     pub(super) fn absorb(&mut self, other: Self) {
         self.streams.extend(other.streams);
         self.deadlines_changed |= other.deadlines_changed;
+        self.spoilt.extend(other.spoilt);
         self.answers.extend(other.answers);
         self.threads.extend(other.threads);
         self.freed.extend(other.freed);

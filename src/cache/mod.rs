@@ -2,9 +2,10 @@
 //!
 //! Files' content, from the bottom up: pieces of files in memory ([`blocks`]), what to fetch before it is asked for
 //! (`readahead`), the transfers that bring it (`streams`) and who waits for them (`track`), all of it together
-//! behind one lock (`state`), and the door ([`Reader`]).
+//! behind one lock (`state`), and the door ([`Reader`]). Beside them what is kept on the local disk ([`disk`]).
 
 pub mod blocks;
+pub mod disk;
 mod effects;
 pub mod listings;
 mod readahead;
@@ -14,6 +15,7 @@ mod streams;
 mod track;
 pub mod version;
 
+pub use disk::{DiskCache, DiskUsage};
 pub use listings::Listings;
 pub use reader::{Done, FileId, Reader, ReaderOptions, ReaderUsage};
 pub use version::FileVersion;

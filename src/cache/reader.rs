@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::blocks::{Block, BlockIndex};
+use super::disk::DiskCache;
 use super::effects::Effects;
 use super::state::State;
 use super::streams::{self, Outcome, Step, StreamKey};
+use super::track::Pieces;
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::{Remote, RemoteError, RemoteResult};
@@ -47,6 +49,8 @@ pub struct ReaderOptions {
     /// For how long a file is taken to be the version that was opened; a stream that begins later asks first, so that
     /// its bytes do not meet those of another version.
     pub version_ttl: Duration,
+    /// Where blocks are kept beyond the memory and the mount, if anywhere.
+    pub disk: Option<Arc<DiskCache>>,
 }
 
 impl Default for ReaderOptions {
@@ -58,6 +62,7 @@ impl Default for ReaderOptions {
             deadline: Duration::from_secs(60),
             idle_close: Duration::from_secs(15),
             version_ttl: Duration::from_secs(1),
+            disk: None,
         }
     }
 }
@@ -87,6 +92,7 @@ impl Reader {
     pub fn new(remote: Arc<dyn Remote>, options: ReaderOptions) -> Arc<Self> {
         let shared = Shared {
             remote,
+            disk: options.disk.clone(),
             state: Mutex::new(State::new(options)),
             deadlines_changed: Condvar::new(),
             timer_runs: AtomicBool::new(false),
@@ -117,7 +123,7 @@ impl Reader {
     pub fn read(&self, file: FileId, path: &RemotePath, version: &FileVersion, offset: u64, len: u32, done: Done) {
         let Some(end) = end_of_read(version, offset, len) else { return done(Ok(Vec::new())) };
         let hit = self.shared.with_state(|state, effects| state.get(file, version, offset, end, effects));
-        if let Some(pieces) = hit {
+        if let Some(pieces) = hit.or_else(|| self.shared.take_from_disk(file, path, version, offset, end)) {
             return done(Ok(pieces.join()));
         }
         if let Err(error) = self.shared.ensure_timer() {
@@ -166,6 +172,7 @@ fn end_of_read(version: &FileVersion, offset: u64, len: u32) -> Option<u64> {
 /// What the reader, the streams' threads and the timer share.
 pub(super) struct Shared {
     remote: Arc<dyn Remote>,
+    disk: Option<Arc<DiskCache>>,
     state: Mutex<State>,
     deadlines_changed: Condvar,
     timer_runs: AtomicBool,
@@ -199,7 +206,31 @@ impl Shared {
 
     /// Takes a block that a stream has brought, and answers the reads that it completes.
     pub(super) fn deliver(self: &Arc<Self>, key: StreamKey, index: BlockIndex, block: Block) {
-        self.with_state(|state, effects| state.deliver(key, index, block, effects));
+        let kept = self.disk.as_ref().map(|disk| (disk, Block::clone(&block)));
+        let entry = self.with_state(|state, effects| state.deliver(key, index, block, effects));
+        if let (Some((disk, block)), Some(entry)) = (kept, entry) {
+            disk.store(&entry, index, &block);
+        }
+    }
+
+    /// The range `offset..end`, if what of it is not in memory is on the local disk; what is there comes into memory in any case.
+    fn take_from_disk(
+        self: &Arc<Self>,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        offset: u64,
+        end: u64,
+    ) -> Option<Pieces> {
+        let disk = self.disk.as_ref()?;
+        let entry = disk.entry(path, version)?;
+        let missing = self.with_state(|state, _| state.missing(file, version, offset, end));
+        let load = |index| Some((index, disk.load(&entry, index)?));
+        let blocks: Vec<(BlockIndex, Block)> = missing.into_iter().filter_map(load).collect();
+        self.with_state(|state, effects| {
+            state.put(file, path, version, (entry, blocks), effects);
+            state.get(file, version, offset, end, effects)
+        })
     }
 
     /// A stream's thread is about to end, and its connection is given back.
@@ -226,6 +257,11 @@ impl Shared {
                 }
             }
             effects.absorb(more);
+        }
+        for entry in std::mem::take(&mut effects.spoilt) {
+            if let Some(disk) = &self.disk {
+                disk.drop_entry(&entry);
+            }
         }
         effects.finish();
         result

@@ -7,10 +7,12 @@
 //! [`WAITING_MAX`], with the blocks they hold. A stream beside that owns the one block that it is filling.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::blocks::{Block, BlockCache, BlockIndex, VersionId};
+use super::disk::DiskEntry;
 use super::effects::{Effects, StreamStart};
 use super::readahead::{NEAR_LEN, SMALL_REST_LEN};
 use super::reader::{Done, FileId, ReaderOptions, ReaderUsage};
@@ -186,6 +188,7 @@ impl State {
         let Some(track) = find(&mut self.tracks, key.file, key.version) else { return Step::Stop };
         let (file_end, size, is_random) = (track.end(), track.version.size, track.pattern.is_random());
         let is_wanted = is_wanted || (track.is_short_of_streams && !track.streams.iter().any(|stream| stream.yielding));
+        let disk = track.disk.clone();
         let Some(stream) = track.stream(key.number) else { return Step::Stop };
         if is_wanted || stream.yielding {
             stream.give_way();
@@ -198,7 +201,9 @@ impl State {
             // What lies here already is read once more where little of it is in the way; where much is, another
             // stream behind it comes sooner.
             let mut near = stream.position.up_to(stream.goal).take(BlockIndex::containing(NEAR_LEN).0 as usize + 1);
-            let is_near = near.any(|index| !self.blocks.contains(key.version, index));
+            // Who waits for a block has looked on the local disk already.
+            let on_disk = |index| index >= stream.demand_end && disk.as_ref().is_some_and(|disk| disk.has(index));
+            let is_near = near.any(|index| !self.blocks.contains(key.version, index) && !on_disk(index));
             if is_near {
                 stream.phase = Phase::Flowing;
                 let index = stream.position;
@@ -216,10 +221,43 @@ impl State {
         Step::Park { until }
     }
 
-    /// Keeps a block that a stream has brought, and answers the reads that it completes.
-    pub(super) fn deliver(&mut self, key: StreamKey, index: BlockIndex, block: Block, effects: &mut Effects) {
-        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return };
-        let Some(stream) = track.stream(key.number) else { return };
+    /// Takes in what the local disk has of a version.
+    pub(super) fn put(
+        &mut self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        (disk, blocks): (Arc<DiskEntry>, Vec<(BlockIndex, Block)>),
+        effects: &mut Effects,
+    ) {
+        if !self.ensure_track(file, path, version, effects) {
+            return;
+        }
+        let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut()) else { return };
+        track.disk = Some(disk);
+        for (index, block) in blocks {
+            effects.free(self.blocks.insert(track.id, index, block));
+        }
+    }
+
+    /// The blocks of `offset..end` that are not in memory.
+    pub(super) fn missing(&self, file: FileId, version: &FileVersion, offset: u64, end: u64) -> Vec<BlockIndex> {
+        let tracks = self.tracks.get(&file);
+        let track = tracks.and_then(|tracks| tracks.iter().rfind(|track| track.version.agrees_with(version)));
+        let is_here = |index| track.is_some_and(|track| self.blocks.contains(track.id, index));
+        BlockIndex::containing(offset).up_to(BlockIndex::end_of(end)).filter(|index| !is_here(*index)).collect()
+    }
+
+    /// Keeps a block that a stream has brought, and answers the reads that it completes. Returns where the local disk keeps it.
+    pub(super) fn deliver(
+        &mut self,
+        key: StreamKey,
+        index: BlockIndex,
+        block: Block,
+        effects: &mut Effects,
+    ) -> Option<Arc<DiskEntry>> {
+        let track = find(&mut self.tracks, key.file, key.version)?;
+        let stream = track.stream(key.number)?;
         stream.position = index.next();
         stream.last_progress = Instant::now();
         track.failures = 0;
@@ -230,9 +268,11 @@ impl State {
             self.deadlines.remove(&read.number);
             effects.answer(read);
         }
+        let disk = track.disk.clone();
         if !self.blocks.contains(key.version, index) {
             effects.free(self.blocks.insert(key.version, index, block));
         }
+        disk
     }
 
     /// A stream's thread ends: what it leaves undone is given to another, or given up.
@@ -343,7 +383,9 @@ impl State {
     pub(super) fn close(&mut self, effects: &mut Effects) {
         self.closed = true;
         let gone = RemoteError::Unreachable { reason: "the reader is closed".into() };
-        for track in std::mem::take(&mut self.tracks).into_values().flatten() {
+        for mut track in std::mem::take(&mut self.tracks).into_values().flatten() {
+            // The next mount may have it.
+            track.disk = None;
             self.drop_track(track, &gone, effects);
         }
     }
@@ -459,6 +501,7 @@ impl State {
 
     fn drop_track(&mut self, mut track: Track, error: &RemoteError, effects: &mut Effects) {
         self.end_track(&mut track, error, effects);
+        effects.spoilt.extend(track.disk.take());
         effects.free(self.blocks.drop_version(track.id));
     }
 

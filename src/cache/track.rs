@@ -2,9 +2,11 @@
 //!
 //! Not here: the blocks themselves (`blocks`), bounds over all files (`reader`).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocks::{BLOCK_LEN, Block, BlockIndex, VersionId};
+use super::disk::DiskEntry;
 use super::readahead::{Access, NEAR_LEN, Pattern};
 use super::reader::Done;
 use super::streams::{Phase, Stream};
@@ -84,6 +86,8 @@ pub(super) struct Track {
     pub(super) failures: usize,
     /// A read waits for a stream that could not be started, for there are too many.
     pub(super) is_short_of_streams: bool,
+    /// What the local disk has of it, where it is kept there.
+    pub(super) disk: Option<Arc<DiskEntry>>,
 }
 
 impl Track {
@@ -99,6 +103,7 @@ impl Track {
             confirmed: Instant::now(),
             failures: 0,
             is_short_of_streams: false,
+            disk: None,
         }
     }
 

@@ -254,6 +254,12 @@ pub(super) struct CacheArguments {
     /// Memory for the content of files
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
     pub(super) cache_size: u64,
+    /// Keep what was read on the local disk, too, in DIRECTORY, for the next mounts
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(super) cache_dir: Option<PathBuf>,
+    /// How much is kept there
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = parse_size, requires = "cache_dir")]
+    pub(super) cache_dir_size: u64,
 }
 
 /// What is logged, and where.

@@ -8,6 +8,7 @@ use super::arguments::{
     ChownArgument, ConflictArgument, ConnectionArguments, DurabilityArgument, FileArguments, FsyncArgument,
     MountArguments, PassiveAddressArgument, PassiveArgument, WriteArguments,
 };
+use super::cache_directory::CacheDirectory;
 use super::encryption::{EncryptionError, Wanted};
 use super::handover::Logins;
 use super::logging::Verbosity;
@@ -56,6 +57,8 @@ pub(super) struct Config {
     pub(super) filesystem: FilesystemOptions,
     /// Where on the local disk it may write.
     pub(super) disk: DiskOptions,
+    /// Where what is read is kept, if anywhere.
+    pub(super) cache_directory: Option<CacheDirectory>,
     /// How long its end may take.
     pub(super) shutdown_timeout: Duration,
     /// Which lines are logged.
@@ -91,6 +94,7 @@ impl Config {
             mount,
             filesystem: filesystem_options(arguments)?,
             disk: DiskOptions::new(&arguments.writing, &arguments.files, &arguments.mountpoint)?,
+            cache_directory: CacheDirectory::new(&arguments.caches, &arguments.mountpoint)?,
             shutdown_timeout: arguments.writing.shutdown_timeout,
             verbosity,
             log_file: arguments.logging.log_file.clone(),

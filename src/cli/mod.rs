@@ -6,6 +6,7 @@
 
 mod arguments;
 mod background;
+mod cache_directory;
 mod config;
 mod credentials;
 mod encryption;

@@ -115,6 +115,7 @@ fn open(config: &Config, logins: Logins, user: &str) -> Result<Arc<Filesystem>, 
         Identity { host: config.url.host.clone(), port: config.url.port, user: account, directory: directory.clone() };
     let mut options = config.filesystem.clone();
     let journal = config.disk.open(&identity, &mut options)?;
+    options.disk = config.cache_directory.as_ref().map_or(Ok(None), |directory| directory.open(&identity))?;
     Filesystem::with_clock(Arc::new(remote), directory.clone(), options, Arc::new(SystemClock), journal)
         .map_err(|error| Failed::listing(&directory, &error))
 }

@@ -229,7 +229,7 @@ fn default_staging_size(directory: &Path, pending_bytes: u64) -> u64 {
 }
 
 /// The mount's process goes to the root directory: relative paths would mean another place there.
-fn whole(path: &Path) -> PathBuf {
+pub(super) fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 

@@ -38,6 +38,9 @@ pub(super) fn status(status: &Status, now: SystemTime) -> String {
             bytes(caches.block_bytes_max as u64)
         ),
     );
+    if let (Some(held), Some(held_max), Some(files)) = (caches.disk_bytes, caches.disk_bytes_max, caches.disk_files) {
+        line("cache directory", format!("{} of {}, of {}", bytes(held), bytes(held_max), count(files, "file")));
+    }
     line("open", format!("{}, {}", count(status.open.files, "file"), directories(status.open.directories)));
     line("durability", durability_line(status));
     if let Some(journal) = &status.journal {

@@ -144,6 +144,12 @@ pub struct CacheStatus {
     pub block_bytes_max: usize,
     /// Transfers under way for those who read.
     pub streams: usize,
+    /// Content in the cache directory, where there is one.
+    pub disk_bytes: Option<u64>,
+    /// The most of it.
+    pub disk_bytes_max: Option<u64>,
+    /// Files that it is of.
+    pub disk_files: Option<usize>,
     /// Files and directories that the kernel knows.
     pub inodes: usize,
 }
@@ -224,6 +230,9 @@ impl Subject {
                 block_bytes: usage.reader.block_bytes,
                 block_bytes_max: usage.reader.block_bytes_max,
                 streams: usage.reader.streams,
+                disk_bytes: usage.disk.map(|disk| disk.bytes),
+                disk_bytes_max: usage.disk.map(|disk| disk.bytes_max),
+                disk_files: usage.disk.map(|disk| disk.files),
                 inodes: usage.inodes,
             },
             open: OpenStatus { files: usage.open_files, directories: usage.open_directories },

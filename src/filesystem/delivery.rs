@@ -268,6 +268,7 @@ impl Filesystem {
             Err(error) => return Err(error.into()),
         }
         self.server.forget(FileId(ino.0));
+        self.server.forget_tree(path);
         let mut state = self.state.lock();
         let is_clean = {
             let mut content = claim.content.lock();

@@ -158,6 +158,7 @@ impl Filesystem {
         };
         // From here on its time is another one, and what was read before is no longer told by it.
         self.server.forget(FileId(ino.0));
+        self.server.forget_tree(path);
         let mut last = None;
         for (mode, range) in transfers {
             let mut sending = self.sending(path, mode).until(range.end);

@@ -218,7 +218,9 @@ impl Filesystem {
     /// A name is gone.
     pub(super) fn removed(&self, directory: &RemotePath, name: &Name, ino: Option<InodeNumber>) {
         self.listings.remove(directory, name, self.clock.instant());
-        self.overrides.remove(&directory.join(name));
+        let path = directory.join(name);
+        self.overrides.remove(&path);
+        self.server.forget_tree(&path);
         if let Some(ino) = ino {
             self.detach(ino, Detached::Removed);
             self.server.forget(FileId(ino.0));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, EntryKind, Name, RemotePath};
+use std::fs::File;
 use std::sync::Arc;
 
 impl Filesystem {
@@ -187,6 +188,21 @@ impl Filesystem {
         let opened = self.add_handle(ino, content, OpenFlags { write: true, ..flags })?;
         self.listings.pin(directory, entry.clone(), self.clock.instant());
         Ok((self.found(ino, &entry), opened))
+    }
+
+    /// Whether any file may be read from the local disk by the kernel itself: nobody can write to one through this mount.
+    pub fn keeps_local_files(&self) -> bool {
+        self.options.read_only && self.options.disk.is_some()
+    }
+
+    /// The local file that has all bytes of an open one; it stays readable whatever becomes of the name.
+    pub fn local_file(&self, handle: HandleId) -> Option<File> {
+        if !self.keeps_local_files() {
+            return None;
+        }
+        let (ino, content, _) = self.file_handle(handle).ok()?;
+        let version = content.lock().version.clone()?;
+        self.server.whole(&self.file_path(ino)?, &version)
     }
 
     /// The last descriptor is gone; what is still dirty (mmap) is uploaded, a failure logged. The handle is gone in any case.

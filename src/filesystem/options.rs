@@ -1,6 +1,8 @@
 //! What a mount is told once: who owns the files, how long answers are believed, where staging files lie.
 
+use crate::cache::DiskCache;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a close() or an fsync() waits for.
@@ -72,6 +74,8 @@ pub struct FilesystemOptions {
     pub host_name: String,
     /// Bytes of file content kept in memory.
     pub cache_bytes_max: usize,
+    /// Where file content is kept beyond the memory and the mount, if anywhere.
+    pub disk: Option<Arc<DiskCache>>,
     /// Streams (transfers under way) for reading, over all files.
     pub streams_max: usize,
     /// The most that is fetched so that an open file survives its removal or replacement; a larger one is refused.
@@ -103,6 +107,7 @@ impl Default for FilesystemOptions {
             deliveries_max: 7,
             host_name: "localhost".into(),
             cache_bytes_max: 256 << 20,
+            disk: None,
             streams_max: 6,
             preserve_bytes_max: 1 << 30,
         }

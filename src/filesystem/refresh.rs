@@ -41,6 +41,7 @@ impl Filesystem {
             self.listings.distrust(&directory, name, self.clock.instant());
         }
         *self.space.lock() = None;
+        self.server.forget_tree(&path);
         let (refreshed, closed) = self.known_at(&names);
         match closed {
             Closed::These(closed) => self.server.forget_unread(|file| closed.contains(&file)),

@@ -285,6 +285,8 @@ impl Filesystem {
             self.detach(replaced, Detached::Removed);
             self.server.forget(FileId(replaced.0));
         }
+        self.server.forget_tree(&from.path());
+        self.server.forget_tree(&to.path());
         self.overrides.rename(&from.path(), &to.path(), from.is_directory());
         self.listings.remove(&from.directory, &from.name, now);
         // What was there may have been on this side alone, and so be pinned.

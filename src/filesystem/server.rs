@@ -4,9 +4,10 @@
 //! having shown an [`Access`] that allows it.
 
 use super::{Access, FilesystemError, FilesystemOptions, FilesystemResult};
-use crate::cache::{FileId, FileVersion, Reader, ReaderOptions, ReaderUsage};
+use crate::cache::{DiskCache, DiskUsage, FileId, FileVersion, Reader, ReaderOptions, ReaderUsage};
 use crate::protocol::RemotePath;
 use crate::remote::{Abilities, Connections, Remote, RemoteResult};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub(super) struct Server {
     remote: Arc<dyn Remote>,
     reader: Arc<Reader>,
+    disk: Option<Arc<DiskCache>>,
     patience: Duration,
 }
 
@@ -24,10 +26,11 @@ impl Server {
             streams_max: options.streams_max,
             deadline: options.operation_timeout,
             version_ttl: options.attr_timeout,
+            disk: options.disk.clone(),
             ..ReaderOptions::default()
         };
         let reader = Reader::new(Arc::clone(&remote), reader_options);
-        Self { remote, reader, patience: options.operation_timeout }
+        Self { remote, reader, disk: options.disk.clone(), patience: options.operation_timeout }
     }
 
     /// The server, for those who may wait.
@@ -110,7 +113,24 @@ impl Server {
         self.reader.forget(file);
     }
 
-    /// The same for all files that `is_meant`, but for those that are being read from now.
+    /// Drops what the local disk keeps of `path` and all below it, whose content is another one now.
+    pub(super) fn forget_tree(&self, path: &RemotePath) {
+        if let Some(disk) = &self.disk {
+            disk.forget_tree(path);
+        }
+    }
+
+    /// The bytes of a version, where all of them are on the local disk.
+    pub(super) fn whole(&self, path: &RemotePath, version: &FileVersion) -> Option<File> {
+        self.disk.as_ref()?.whole(path, version)
+    }
+
+    /// What the local disk keeps of what was read.
+    pub(super) fn disk_usage(&self) -> Option<DiskUsage> {
+        self.disk.as_ref().map(|disk| disk.usage())
+    }
+
+    /// As [`Self::forget`], for all files that `is_meant`, but for those that are being read from now.
     pub(super) fn forget_unread(&self, is_meant: impl Fn(FileId) -> bool) {
         self.reader.forget_unread(is_meant);
     }

@@ -164,6 +164,7 @@ impl Filesystem {
             (entry, content.time_wanted, content.mode_wanted)
         };
         self.server.forget(FileId(ino.0));
+        self.server.forget_tree(&path);
         entry.modified = stored.modified.or_else(|| self.time_until_listed());
         let mut has_own_time = stored.modified.is_none();
         if let Some(time) = time_wanted

@@ -6,7 +6,7 @@
 use super::content::Content;
 use super::handles::HandleKind;
 use super::{Filesystem, FilesystemError, InodeNumber};
-use crate::cache::ReaderUsage;
+use crate::cache::{DiskUsage, ReaderUsage};
 use crate::protocol::RemotePath;
 use crate::remote::Connections;
 use std::collections::VecDeque;
@@ -65,6 +65,8 @@ pub struct Usage {
     pub listing_entries_max: usize,
     /// Blocks, transfers for reading, and reads that wait.
     pub reader: ReaderUsage,
+    /// The cache directory, where there is one.
+    pub disk: Option<DiskUsage>,
     /// What is not on the server, the oldest first.
     pub dirty: Vec<DirtyFile>,
     /// The journal, where there is one.
@@ -121,6 +123,7 @@ impl Filesystem {
             listing_entries: self.listings.entries(),
             listing_entries_max: self.options.listing_entries_max,
             reader: self.server.reader_usage(),
+            disk: self.server.disk_usage(),
             dirty: self.dirty_files(),
             journal: self.journal_usage(),
         }

@@ -21,6 +21,7 @@ use fuser::{
 
 use super::dispatch::{Dispatch, Kind, Operation, nothing_to_undo, report_error};
 use super::errno;
+use super::passthrough::Passthrough;
 use super::replies::{
     Refuse, bare_attributes, file_attributes, file_type, open_flags, opened_flags, plus_entry, set_time,
 };
@@ -58,12 +59,13 @@ pub(super) struct Adapter {
     dispatch: Arc<Dispatch>,
     /// Set once the session stands.
     notifier: Arc<OnceLock<Notifier>>,
+    passthrough: Arc<Passthrough>,
 }
 
 impl Adapter {
     /// An adapter whose operations run on `dispatch`.
     pub(super) fn new(dispatch: Arc<Dispatch>, notifier: Arc<OnceLock<Notifier>>) -> Self {
-        Self { dispatch, notifier }
+        Self { dispatch, notifier, passthrough: Arc::default() }
     }
 
     /// An operation on a name, whose result is an entry with a counted lookup.
@@ -149,6 +151,7 @@ impl fuser::Filesystem for Adapter {
         // Both take the nearest possible value where they refuse; the defaults do then.
         let _ = config.set_max_write(WRITE_BYTES_MAX);
         let _ = config.set_max_background(BACKGROUND_MAX);
+        self.passthrough.negotiate(config, self.dispatch.filesystem().keeps_local_files());
         Ok(())
     }
 
@@ -303,14 +306,15 @@ impl fuser::Filesystem for Adapter {
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (ino, flags) = (ino_of(ino), open_flags(flags.0));
         let kind = if flags.write || flags.truncate { Kind::Transfer } else { Kind::Question };
-        let notifier = Arc::clone(&self.notifier);
+        let (notifier, passthrough) = (Arc::clone(&self.notifier), Arc::clone(&self.passthrough));
         self.dispatch.run(
             Operation::on(request, "open", ino.0, kind),
             reply,
             move |filesystem, access| filesystem.open(access, ino, flags),
-            move |_, reply, opened| {
+            move |filesystem, reply, opened| {
                 tell_if_changed(&notifier, ino, &opened);
-                reply.opened(FileHandle(opened.handle.0), opened_flags(&opened, flags.write || flags.truncate));
+                let flags = opened_flags(&opened, flags.write || flags.truncate);
+                passthrough.opened(filesystem, ino, &opened, flags, reply);
             },
             |filesystem, opened| release_quietly(filesystem, &opened),
         );
@@ -413,6 +417,7 @@ impl fuser::Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.passthrough.released(ino_of(ino));
         let operation = Operation::on(request, "release", ino.0, Kind::Release);
         self.done(operation, reply, move |filesystem, access| filesystem.release(access, handle_of(handle)));
     }

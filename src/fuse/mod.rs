@@ -12,6 +12,7 @@ mod fusermount;
 mod kernel_cache;
 mod mount;
 mod parked;
+mod passthrough;
 mod replies;
 mod session;
 mod workers;

@@ -12,6 +12,8 @@ use super::*;
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
 use crate::remote::{Abilities, Listing, ReadStream, Space, WriteMode, WriteStream};
 
+mod on_disk;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const FILE: FileId = FileId(7);
