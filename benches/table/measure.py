@@ -76,11 +76,17 @@ class Bench:
         row.check(None, world)
         return {"seconds": seconds, "wire": wire, "told": {}}
 
-    def row(self, row, runs, peer_runs, say):
-        """All runs of a row, in turns so that what slows the machine slows all: each client's, by its name."""
+    def row(self, row, runs, peer_runs, say, earlier=None):
+        """All runs of a row, in turns so that what slows the machine slows all: each client's, by its name.
+
+        The runs of peers that were measured `earlier` count, where a row is bound by round trips.
+        """
         takers = [self.ftpfs] if self.ftpfs else []
-        takers += [peer for peer in self.peers if peer.is_mount or getattr(row, peer.name)]
-        found = {client.name: [] for client in takers}
+        found = {}
+        if earlier and row.bound != "link":
+            found = {name: tries for name, tries in earlier.items() if name != "ftpfs"}
+        takers += [peer for peer in self.peers if (peer.is_mount or getattr(row, peer.name)) and peer.name not in found]
+        found.update({client.name: [] for client in takers})
         for turn in range(max(runs, peer_runs)):
             for client in takers:
                 if turn >= (runs if client is self.ftpfs else peer_runs):
@@ -98,15 +104,12 @@ class Bench:
 
 def difference(before, after):
     """What has been counted up between two answers of `ftpfs status`, by dotted names; what is no count is left out."""
-    counted = {}
-    for name, value in leaves(after).items():
-        moved = value - leaves(before).get(name, 0)
-        if moved and ("round_trips" in name or name.startswith(("operations.kinds", "traffic", "prefetch")) or name in KNOWN):
-            counted[name] = moved
-    return counted
+    was = leaves(before)
+    moved = {name: value - was.get(name, 0) for name, value in leaves(after).items() if name.startswith(COUNTED)}
+    return {name: value for name, value in moved.items() if value}
 
 
-KNOWN = ("connections.sent_bytes", "connections.received_bytes", "connections.transfers")
+COUNTED = ("connections.operations.", "connections.sent_bytes", "connections.received_bytes", "connections.transfers", "prefetch")
 
 
 def leaves(value, name=""):

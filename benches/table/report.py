@@ -18,7 +18,7 @@ def table(result):
         wire = run["wire"]
         lines.append([
             row["key"], number(row["limit"]), number(ours),
-            ratio(ours, row["limit"]), f"{number(best)} {peer}" if best else "-", ratio(ours, best),
+            ratio(ours, row["limit"]), f"{best} {peer}", peer_ratio(row, ours),
             str(wire.get("round_trips", "-")), told_trips(run["told"]), str(wire.get("data_connections", "-")),
             mega(wire.get("received_bytes")), mega(wire.get("sent_bytes")),
         ])
@@ -45,13 +45,27 @@ def title(result):
 
 
 def best_peer(row):
-    """The quickest client that is not ftpfs, and its time."""
-    times = {name: measure.median(runs) for name, runs in row["runs"].items() if name != "ftpfs"}
-    times = {name: time for name, time in times.items() if time}
-    if not times:
-        return "-", None
-    name = min(times, key=times.get)
-    return name, times[name]
+    """The quickest client that is not ftpfs, and its time, with `>` where it was given no more."""
+    peers = {name: runs for name, runs in row["runs"].items() if name != "ftpfs" and time_of(runs) != "-"}
+    if not peers:
+        return "", "-"
+    name = min(peers, key=lambda name: seconds_of(peers[name]))
+    return name, time_of(peers[name])
+
+
+def peer_ratio(row, ours):
+    """Our time to the best peer's; `<` where the peer had not ended."""
+    peer, time = best_peer(row)
+    if not peer or not ours:
+        return "-"
+    is_more = time.startswith(">")
+    return ("<" if is_more else "") + f"{ours / seconds_of(row['runs'][peer]):.2f}"
+
+
+def seconds_of(runs):
+    """A client's median time, or that which it was given."""
+    given = [run["more_than"] for run in runs if "more_than" in run]
+    return given[0] if given else measure.median(runs)
 
 
 def time_of(runs):
@@ -97,7 +111,7 @@ def markdown(result):
         wire = (measure.middle(row["runs"].get("ftpfs", [])) or {"wire": {}})["wire"]
         lines.append(
             f"| {row['title']} | {number(row['limit'])} | {number(ours)} | {ratio(ours, row['limit'])} | "
-            f"{number(best)}{' ' + peer if best else ''} | {ratio(ours, best)} | {wire.get('round_trips', '-')} | "
+            f"{best} {peer} | {peer_ratio(row, ours)} | {wire.get('round_trips', '-')} | "
             f"{wire.get('data_connections', '-')} | {mega(wire.get('received_bytes'))} / {mega(wire.get('sent_bytes'))} |"
         )
     return "\n".join(lines) + "\n"
@@ -117,7 +131,8 @@ def picture(result):
     """Bars of time on a logarithmic scale, and a line where each row's limit is."""
     times = [measure.median(runs) for row in result["rows"] for runs in row["runs"].values()]
     times = [time for time in times if time] + [row["limit"] for row in result["rows"]]
-    low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
+    low = math.floor(math.log10(min(times)))
+    high = max(low + 1, math.ceil(math.log10(max(times))))
 
     def x(seconds):
         return LEFT + WIDTH * (math.log10(seconds) - low) / (high - low)

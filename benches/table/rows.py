@@ -93,13 +93,14 @@ def refill(folder, source):
 
 
 def all_there(folder):
-    """Whether each of the small files has arrived in this folder, whole."""
+    """Whether each of the small files has arrived in this folder, whole and under its name."""
     try:
         with os.scandir(folder) as entries:
-            sizes = [entry.stat().st_size for entry in entries]
+            sizes = {entry.name: entry.stat().st_size for entry in entries}
     except FileNotFoundError:
+        # It is only being made, or a file has got its name between the two questions.
         return False
-    return len(sizes) == FILES and all(size == SMALL for size in sizes)
+    return sizes == dict.fromkeys(NAMES, SMALL)
 
 
 def expect_same(folder, source):
