@@ -44,6 +44,8 @@ on_each_server! {
     restarted_server_is_found_again
     wrong_password_is_told_and_asked_once
     login_beyond_the_limit_lowers_the_ceiling_and_waits
+    what_nobody_waits_for_takes_no_session_that_somebody_could_use
+    server_that_is_away_is_not_tried_for_what_nobody_waits_for
 }
 
 fn options(server: &Server) -> ServerOptions {
@@ -396,4 +398,57 @@ fn login_beyond_the_limit_lowers_the_ceiling_and_waits(kind: ServerKind) {
         assert!(Instant::now() < deadline, "the ceiling stays at {}", pool.ceiling());
         thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+fn what_nobody_waits_for_takes_no_session_that_somebody_could_use(kind: ServerKind) {
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
+    put(&server, "file", &pattern(1000));
+    let patience = Duration::from_secs(20);
+    let mut options = options(&server);
+    options.connections_max = 4;
+    let pool = Pool::connect(options).unwrap();
+    let mut ahead = vec![pool.idle(patience).unwrap(), pool.idle(patience).unwrap()];
+    assert_eq!(read_all(&mut ahead[0], "/file", 0), pattern(1000));
+    assert!(pool.idle(patience).is_none(), "the last one that may be lent is for those who wait");
+    let connections = pool.connections();
+    assert_eq!((connections.ahead, connections.reading, connections.ceiling_max), (2, 0, 4));
+    assert!(connections.idle >= 1, "{connections:?}");
+    // Who comes next finds one that is logged in.
+    let demand = pool.exclusive(Purpose::Read, soon()).unwrap();
+    assert!(!ahead.iter().any(Lease::is_wanted));
+    thread::scope(|scope| {
+        let told = mpsc::channel();
+        for lease in &ahead {
+            let tell = told.0.clone();
+            lease.on_wanted(Box::new(move || tell.send(()).unwrap()));
+        }
+        let second = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop));
+        told.1.recv_timeout(patience).unwrap();
+        assert!(pool.idle(patience).is_none(), "somebody waits");
+        ahead.retain(|lease| !lease.is_wanted());
+        second.join().unwrap().unwrap();
+    });
+    drop(demand);
+    assert_eq!(ahead.len(), 1);
+}
+
+fn server_that_is_away_is_not_tried_for_what_nobody_waits_for(kind: ServerKind) {
+    let Some(mut server) = Server::start(kind, ServerSettings::default()) else { return };
+    let mut options = options(&server);
+    options.operation_timeout = Duration::from_secs(2);
+    options.deadlines.connect = Duration::from_secs(2);
+    let pool = Pool::connect(options).unwrap();
+    server.stop();
+    // The first may still try; once a login has failed there is none until somebody needs one.
+    assert!(pool.idle(Duration::from_secs(5)).is_none());
+    let begun = Instant::now();
+    while pool.connections().logging_in > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(1));
+    }
+    for _ in 0..100 {
+        assert!(pool.idle(Duration::from_secs(5)).is_none());
+        assert_eq!(pool.connections().logging_in, 0);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

@@ -10,6 +10,7 @@
 mod directory;
 mod flight;
 mod refine;
+mod renewal;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -55,13 +56,23 @@ struct Table {
     directories: LruCache<RemotePath, Directory>,
     entries: usize,
     next_id: u64,
+    /// How long the shortest listing took.
+    shortest: Option<Duration>,
+    /// Until then what renewals have cost is being paid off, for all directories together.
+    renewals_paid_at: Option<Instant>,
 }
 
 impl Listings {
     /// An empty cache of at most about `entries_max` entries. More than that is kept only while a single directory has more,
     /// or while entries exist on this side alone.
     pub fn new(entries_max: usize) -> Self {
-        let table = Table { directories: LruCache::unbounded(), entries: 0, next_id: 1 };
+        let table = Table {
+            directories: LruCache::unbounded(),
+            entries: 0,
+            next_id: 1,
+            shortest: None,
+            renewals_paid_at: None,
+        };
         Self { table: Arc::new(Mutex::new(table)), entries_max }
     }
 
@@ -165,12 +176,18 @@ impl Listings {
         table.directories.peek(directory).map_or_else(Vec::new, |found| found.without_exact_time(first, files_max))
     }
 
-    /// Lays exact times over the entries they were asked for, unless an entry is another one by now; a `None` is not
+    /// Lays exact times over the entries they were asked for at `at`, unless an entry is another one by now; a `None` is not
     /// asked for again until the file changes.
-    pub fn refine_times(&self, directory: &RemotePath, asked: &[Arc<Record>], times: &[Option<Timestamp>]) {
+    pub fn refine_times(
+        &self,
+        directory: &RemotePath,
+        asked: &[Arc<Record>],
+        times: &[Option<Timestamp>],
+        at: Instant,
+    ) {
         self.change(directory, |found| {
             for (record, time) in asked.iter().zip(times) {
-                found.refine_time(record, *time);
+                found.refine_time(record, *time, at);
             }
         });
     }
@@ -204,8 +221,70 @@ impl Listings {
 
     /// Joins the listing in flight, or starts one that the caller has to bring to its end.
     pub fn begin_listing(&self, directory: &RemotePath, now: Instant) -> Flight {
+        self.begin(directory, now, false)
+    }
+
+    /// As [`Self::begin_listing`], for a listing that nobody waits for: who joins it may take it over.
+    pub fn begin_listing_ahead(&self, directory: &RemotePath, now: Instant) -> Flight {
+        self.begin(directory, now, true)
+    }
+
+    /// Ends what is in flight for those who come, if nobody has waited for it from the beginning: what it brings is not kept.
+    pub fn take_over(&self, follower: &Follower) {
+        if let (true, Some(found)) = (follower.is_ahead(), self.table.lock().directories.peek_mut(follower.directory()))
+        {
+            found.listing.leave(follower.landing());
+        }
+    }
+
+    /// How long the last listing of this directory took, or else the shortest one of all.
+    pub fn usual_time(&self, directory: &RemotePath) -> Duration {
+        let table = self.table.lock();
+        let took = table.directories.peek(directory).map(|found| found.renewal.took).filter(|took| !took.is_zero());
+        took.or(table.shortest).unwrap_or_default()
+    }
+
+    fn begin(&self, directory: &RemotePath, now: Instant, ahead: bool) -> Flight {
         let table = Arc::clone(&self.table);
-        self.change(directory, |found| found.listing.begin(table, directory, found.id, now))
+        self.change(directory, |found| {
+            let flight = found.listing.begin(table, directory, found.id, now, ahead);
+            if let Flight::Lead(_) = flight {
+                found.renewal.begun_at = Some(now);
+            }
+            flight
+        })
+    }
+
+    /// When the listing in flight began, if one is.
+    pub fn listing_since(&self, directory: &RemotePath) -> Option<Instant> {
+        self.table.lock().directories.peek(directory)?.listing.begun()
+    }
+
+    /// Somebody wants to know something of this directory that may be as old as `age_max`: whether it is to be listed again in the
+    /// background now, so that the next one finds it young enough.
+    pub fn used(&self, directory: &RemotePath, age_max: Duration, now: Instant) -> bool {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        let shortest = table.shortest.unwrap_or_default();
+        let Some(found) = table.directories.get_mut(directory) else { return false };
+        // One that does not show everything is listed when somebody asks, and warned of then.
+        let Some(snapshot) = found.snapshot.as_ref().filter(|snapshot| snapshot.is_complete()) else { return false };
+        let listed_at = snapshot.listed_at();
+        let is_due = found.renewal.used(listed_at, age_max, shortest, now) && !found.listing.is_flying();
+        if !is_due || table.renewals_paid_at.is_some_and(|paid_at| paid_at > now) {
+            return false;
+        }
+        table.renewals_paid_at = now.checked_add(found.renewal.pause(shortest));
+        true
+    }
+
+    /// How long a listing took.
+    pub fn took(&self, directory: &RemotePath, time: Duration) {
+        let mut table = self.table.lock();
+        table.shortest = Some(table.shortest.map_or(time, |shortest| shortest.min(time)));
+        if let Some(found) = table.directories.peek_mut(directory) {
+            found.renewal.took = time;
+        }
     }
 
     /// How many wait for the listing in flight.
@@ -218,7 +297,7 @@ impl Listings {
     /// The same for a batch of exact times; its [`Lead`] ends with [`Lead::finish_times`].
     pub fn begin_times(&self, directory: &RemotePath, now: Instant) -> Flight {
         let table = Arc::clone(&self.table);
-        self.change(directory, |found| found.times.begin(table, directory, found.id, now))
+        self.change(directory, |found| found.times.begin(table, directory, found.id, now, false))
     }
 
     /// Brings in what the server listed, with what changed here meanwhile laid over it, and wakes those who wait.
@@ -236,7 +315,7 @@ impl Listings {
         let table = &mut *guard;
         let (directory, id, begun) = lead.identity();
         match table.directories.get_mut(directory) {
-            Some(found) if found.id == id => {
+            Some(found) if found.id == id && lead.is_current(&found.listing) => {
                 let before = found.entries();
                 let snapshot = found.install(listing, begun);
                 table.entries = (table.entries + found.entries()).saturating_sub(before);

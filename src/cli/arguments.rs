@@ -260,6 +260,9 @@ pub(super) struct CacheArguments {
     /// How much is kept there
     #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = parse_size, requires = "cache_dir")]
     pub(super) cache_dir_size: u64,
+    /// Whether to ask for what will be needed next, on connections that nobody waits for
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub(super) prefetch: PrefetchArgument,
 }
 
 /// What is logged, and where.
@@ -339,6 +342,16 @@ pub(super) enum FsyncArgument {
     Server,
     // What close() waits for.
     Local,
+}
+
+/// Whether anything is asked before it is needed.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrefetchArgument {
+    // Where it promises to be of use.
+    On,
+    // Nothing that no program waits for.
+    Off,
 }
 
 /// What becomes of a late delivery that meets another client's change.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::arguments::{
     ChownArgument, ConflictArgument, ConnectionArguments, DurabilityArgument, FileArguments, FsyncArgument,
-    MountArguments, PassiveAddressArgument, PassiveArgument, WriteArguments,
+    MountArguments, PassiveAddressArgument, PassiveArgument, PrefetchArgument, WriteArguments,
 };
 use super::cache_directory::CacheDirectory;
 use super::encryption::{EncryptionError, Wanted};
@@ -172,6 +172,7 @@ fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, C
         operation_timeout: arguments.connection.timeout,
         in_place_bytes_min: arguments.writing.in_place_min,
         cache_bytes_max: usize::try_from(arguments.caches.cache_size).unwrap_or(usize::MAX),
+        prefetch: arguments.caches.prefetch == PrefetchArgument::On,
         streams_max: all_but(CONNECTIONS_NOT_FOR_READING),
         close,
         fsync,

@@ -191,6 +191,7 @@ fn connection_line(connections: &ConnectionStatus) -> String {
     };
     part(usize::from(connections.shared), "for questions");
     part(connections.reading, "reading");
+    part(connections.ahead, "fetching ahead");
     part(connections.writing, "writing");
     part(connections.listing, "listing");
     part(connections.idle, "idle");

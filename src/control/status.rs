@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::message::{FILES_MAX, Unsaved};
-use crate::filesystem::{DirtyFile, Durability, Filesystem, JournalUsage, Usage};
+use crate::filesystem::{AheadUsage, DirtyFile, Durability, Filesystem, JournalUsage, Usage};
 use crate::fuse::{Mount, Unanswered};
 use crate::journal::set_aside_directory;
 use crate::remote::{Connections, OperationCount, TrafficCount};
@@ -78,6 +78,8 @@ pub struct Status {
     pub lost: LostStatus,
     /// The journal, where there is one.
     pub journal: Option<JournalStatus>,
+    /// What was asked before anybody needed it.
+    pub ahead: AheadStatus,
 }
 
 /// See [`Connections`].
@@ -90,6 +92,7 @@ pub struct ConnectionStatus {
     pub listing: usize,
     pub reading: usize,
     pub writing: usize,
+    pub ahead: usize,
     pub idle: usize,
     pub logging_in: usize,
     pub waiting: usize,
@@ -180,6 +183,14 @@ pub struct DirtyStatus {
     pub files: Vec<Unsaved>,
 }
 
+/// What was asked of the server before anybody needed it, since the mount began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // They are those of `AheadUsage`.
+pub struct AheadStatus {
+    pub renewals: u64,
+}
+
 /// What was given up: its last handle is gone, and nothing of this mount tries to store it any more.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -248,6 +259,7 @@ impl Subject {
             lost: lost(&self.filesystem),
             journal: usage.journal.map(JournalStatus::from),
             connections: usage.connections.map(ConnectionStatus::from),
+            ahead: AheadStatus::from(usage.ahead),
         }
     }
 }
@@ -286,6 +298,13 @@ impl From<JournalUsage> for JournalStatus {
     }
 }
 
+impl From<AheadUsage> for AheadStatus {
+    fn from(ahead: AheadUsage) -> Self {
+        let AheadUsage { renewals } = ahead;
+        Self { renewals }
+    }
+}
+
 fn operations(usage: &Usage, unanswered: Unanswered) -> OperationStatus {
     let read = usage.reader.oldest_read.map(|age| ("read", age));
     let oldest = read.into_iter().chain(unanswered.oldest).max_by_key(|(_, age)| *age);
@@ -304,6 +323,7 @@ impl From<Connections> for ConnectionStatus {
             listing,
             reading,
             writing,
+            ahead,
             idle,
             logging_in,
             waiting,
@@ -319,6 +339,7 @@ impl From<Connections> for ConnectionStatus {
             listing,
             reading,
             writing,
+            ahead,
             idle,
             logging_in,
             waiting,

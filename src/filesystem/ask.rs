@@ -6,10 +6,14 @@
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::listings::{Flight, Known, Record, Snapshot, needs_exact_time};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath};
-use crate::remote::RemoteError;
+use crate::remote::{Listing, RemoteError, RemoteResult};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How often a listing in flight is waited for that then is no answer.
+const LISTINGS_JOINED_MAX: usize = 4;
+/// How long a listing that nobody asked for is waited for at least before one asks oneself.
+const AHEAD_PATIENCE_MIN: Duration = Duration::from_millis(50);
 /// How many exact times are asked for at once.
 const TIMES_MAX: usize = 1000;
 /// How often a question about times is put again because somebody else's batch did not hold the file.
@@ -24,11 +28,13 @@ impl Filesystem {
         name: &Name,
         age_max: Duration,
     ) -> FilesystemResult<Option<Entry>> {
+        self.note_use(directory, age_max);
         let asked = match self.listings.get(directory, name, age_max, self.clock.instant()) {
             Known::Absent(_) => return Ok(None),
-            Known::Present(record) if !self.wants_exact_time(&record) => return Ok(Some(record.entry.clone())),
-            Known::Present(record) => record.entry.clone(),
-            Known::Unknown => match self.ask_entry(access, directory, name)? {
+            Known::Present(record) if self.wants_exact_time(&record) => record.entry.clone(),
+            Known::Present(record) if self.is_sure_of(&record, age_max) => return Ok(Some(record.entry.clone())),
+            Known::Present(_) => return self.ask_one(access, directory, name, age_max),
+            Known::Unknown => match self.ask_entry(access, directory, name, age_max)? {
                 None => return Ok(None),
                 Some(entry) if is_exact(&entry) => return Ok(Some(entry)),
                 Some(entry) => entry,
@@ -43,26 +49,50 @@ impl Filesystem {
         })
     }
 
-    fn ask_entry(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
+    /// Whether a file is as `record` shows it, by what was said within `age_max`, where that is as short as an open demands.
+    fn is_sure_of(&self, record: &Record, age_max: Duration) -> bool {
+        let is_for_stat = age_max > self.options.attr_timeout;
+        is_for_stat || record.entry.kind != EntryKind::File || record.is_exact(age_max, self.clock.instant())
+    }
+
+    fn ask_entry(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        name: &Name,
+        age_max: Duration,
+    ) -> FilesystemResult<Option<Entry>> {
         self.server.ask(access)?;
+        // A listing that has been under way for longer may hold what was true before: no answer for who asks now.
+        let now = self.clock.instant();
+        let is_too_old = |since: Instant| now.saturating_duration_since(since) > age_max;
+        if self.listings.listing_since(directory).is_some_and(is_too_old) {
+            return self.ask_one(access, directory, name, age_max);
+        }
         let was_listed = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant()).is_some();
         if was_listed && !self.listings.prefers_listing(directory) {
-            return self.ask_one(access, directory, name);
+            return self.ask_one(access, directory, name, age_max);
         }
-        match self.list(access, directory) {
+        match self.list(access, directory, age_max) {
             Ok(snapshot) => match snapshot.get(name) {
                 Some(record) => Ok(Some(record.entry.clone())),
                 None if snapshot.is_complete() => Ok(None),
-                None => self.ask_one(access, directory, name),
+                None => self.ask_one(access, directory, name, age_max),
             },
             // Some servers let a directory be entered and not be listed.
-            Err(FilesystemError::Refused { .. }) => self.ask_one(access, directory, name),
+            Err(FilesystemError::Refused { .. }) => self.ask_one(access, directory, name, age_max),
             Err(error) => Err(error),
         }
     }
 
     /// Asks for one name alone.
-    fn ask_one(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
+    fn ask_one(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        name: &Name,
+        age_max: Duration,
+    ) -> FilesystemResult<Option<Entry>> {
         let asked = self.listings.asked(directory);
         let now = self.clock.instant();
         let answer = match self.server.ask(access)?.stat(&directory.join(name)) {
@@ -72,7 +102,7 @@ impl Filesystem {
         };
         if let Some(entry) = &answer
             && self.is_told_by_listings_alone(directory, entry)
-            && let Some(listed) = self.listed(access, directory, name)?
+            && let Some(listed) = self.listed(access, directory, name, age_max)?
         {
             return Ok(Some(listed));
         }
@@ -90,33 +120,70 @@ impl Filesystem {
     }
 
     /// The name as a new listing shows it, if the directory may be listed.
-    fn listed(&self, access: Access, directory: &RemotePath, name: &Name) -> FilesystemResult<Option<Entry>> {
-        match self.list(access, directory) {
+    fn listed(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        name: &Name,
+        age_max: Duration,
+    ) -> FilesystemResult<Option<Entry>> {
+        match self.list(access, directory, age_max) {
             Ok(snapshot) => Ok(snapshot.get(name).map(|record| record.entry.clone())),
             Err(FilesystemError::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Lists a directory, or waits for the listing that is in flight.
-    pub(super) fn list(&self, access: Access, directory: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
-        let remote = self.server.ask(access)?;
-        match self.listings.begin_listing(directory, self.clock.instant()) {
-            Flight::Lead(lead) => {
-                let listed = remote.list(directory).map(|mut listing| {
-                    listing.entries.retain(|entry| !is_temporary(&entry.name));
-                    if !listing.complete {
-                        tracing::warn!(%directory, entries = listing.entries.len(), "the server cut this listing short");
-                    }
-                    listing
-                });
-                Ok(self.listings.install(lead, listed)?)
+    /// Lists a directory, or waits for a listing that is in flight: for its answer where that went out within `age_max`, else
+    /// for its end.
+    pub(super) fn list(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        age_max: Duration,
+    ) -> FilesystemResult<Arc<Snapshot>> {
+        let asked = self.clock.instant();
+        for _ in 0..LISTINGS_JOINED_MAX {
+            let remote = self.server.ask(access)?;
+            let follower = match self.listings.begin_listing(directory, self.clock.instant()) {
+                Flight::Lead(lead) => {
+                    let listed = self.fetch_listing(directory, || remote.list(directory));
+                    return Ok(self.listings.install(lead, listed)?);
+                }
+                Flight::Follow(follower) => follower,
+            };
+            let is_young = asked.saturating_duration_since(follower.begun()) <= age_max;
+            let patience = if follower.is_ahead() {
+                // It goes over a connection that may have died unseen, and is tried once: no demand waits longer than that
+                // usually takes.
+                (self.listings.usual_time(directory) * 2).max(AHEAD_PATIENCE_MIN)
+            } else {
+                self.options.operation_timeout
+            };
+            match follower.wait(patience) {
+                Ok(Some(snapshot)) if is_young => return Ok(snapshot),
+                Err(error) if is_young && !follower.is_ahead() => return Err(error.into()),
+                // Too old, or by one whom nobody waited for.
+                _ => self.listings.take_over(&follower),
             }
-            Flight::Follow(follower) => match follower.wait(self.options.operation_timeout)? {
-                Some(snapshot) => Ok(snapshot),
-                None => Err(FilesystemError::Failed { reason: "the listing brought nothing".into() }),
-            },
         }
+        Err(FilesystemError::Failed { reason: "others began to list this directory, and none came to an end".into() })
+    }
+
+    /// What the server lists, without what is never shown.
+    pub(super) fn fetch_listing(
+        &self,
+        directory: &RemotePath,
+        ask: impl FnOnce() -> RemoteResult<Listing>,
+    ) -> RemoteResult<Listing> {
+        let begun = self.clock.instant();
+        let mut listing = ask()?;
+        self.listings.took(directory, self.clock.instant().saturating_duration_since(begun));
+        listing.entries.retain(|entry| !is_temporary(&entry.name));
+        if !listing.complete {
+            tracing::warn!(%directory, entries = listing.entries.len(), "the server cut this listing short");
+        }
+        Ok(listing)
     }
 
     /// Asks for the exact times of the file `first` and of others in its directory, where the listing had none.
@@ -131,9 +198,10 @@ impl Filesystem {
                 Flight::Lead(lead) => {
                     let asked = self.listings.without_exact_time(directory, first, TIMES_MAX);
                     let names: Vec<Name> = asked.iter().map(|record| record.entry.name.clone()).collect();
+                    let at = self.clock.instant();
                     let outcome = remote.times(directory, &names);
                     if let Ok(times) = &outcome {
-                        self.listings.refine_times(directory, &asked, times);
+                        self.listings.refine_times(directory, &asked, times, at);
                     }
                     lead.finish_times(outcome.clone().map(|_| ()));
                     outcome?;

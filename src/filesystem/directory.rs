@@ -31,7 +31,7 @@ impl Filesystem {
     fn snapshot(&self, access: Access, path: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
         match self.listings.get_snapshot(path, self.options.dir_timeout, self.clock.instant()) {
             Some(snapshot) => Ok(snapshot),
-            None => self.list(access, path),
+            None => self.list(access, path, self.options.dir_timeout),
         }
     }
 

@@ -6,9 +6,11 @@
 //!
 //! The operations lie in the files below, each a part of [`Filesystem`]: `lookup` (lookup, getattr, readlink, statfs),
 //! `directory` (readdir), `namespace` (mkdir, unlink, rmdir, rename), `open`, `read`, `write`, `change` (setattr),
-//! `streaming`, `upload`. Beside them: what the filesystem tells of itself (`usage`), and what it forgets when told to (`refresh`).
+//! `streaming`, `upload`. Beside them: what the filesystem tells of itself (`usage`), what it forgets when told to (`refresh`), and what it asks
+//! before anybody needs it (`ahead`).
 //! With a journal: `promise` (to the local disk), `delivery` (to the server, in the background), `conflict`, `restore` (after a crash).
 
+mod ahead;
 mod allowance;
 mod ask;
 pub mod attributes;
@@ -45,6 +47,7 @@ mod upload;
 pub mod usage;
 mod write;
 
+pub use ahead::AheadUsage;
 pub use attributes::{Attributes, Found, LookupResult, SetAttributes, SetTime, SpaceInformation};
 pub use clock::{Clock, SystemClock};
 pub use error::{FilesystemError, FilesystemResult};
@@ -58,6 +61,7 @@ use crate::cache::Listings;
 use crate::journal::{Journal, Recovered};
 use crate::protocol::{Precision, RemotePath, Timestamp};
 use crate::remote::Remote;
+use ahead::Ahead;
 use allowance::Allowance;
 use content::Content;
 use handles::{Handle, HandleKind, Handles};
@@ -68,7 +72,7 @@ use queue::Queue;
 use server::Server;
 use staging::StagingArea;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use usage::LostFiles;
 
 /// Bytes of the longest name.
@@ -89,7 +93,7 @@ pub type ReadDone = Box<dyn FnOnce(FilesystemResult<Vec<u8>>) + Send>;
 /// A directory of the server as a filesystem.
 ///
 /// Locks, in the order they are taken: `moving`, `state`, then one file's content, then one of the innermost, which take no other
-/// (`listings`, `overrides`, `space`, `lost`, the staging files' allowance, those of the reader). None is held while waiting for the server. What
+/// (`listings`, `ahead`, `overrides`, `space`, `lost`, the staging files' allowance, those of the reader). None is held while waiting for the server. What
 /// must not run twice on a file meanwhile (upload, rename, removal) holds a claim on it instead; several claims are taken in
 /// ascending order of inode numbers, and no claim is waited for with a lock held.
 pub struct Filesystem {
@@ -105,6 +109,8 @@ pub struct Filesystem {
     staging: StagingArea,
     /// What is delivered in the background.
     deliveries: Arc<Queue>,
+    /// What is asked before anybody needs it.
+    ahead: Arc<Ahead>,
     /// Held for reading by those who tell the journal where something is, for writing while a directory gets another name.
     moving: RwLock<()>,
     space: Mutex<Option<(Instant, SpaceInformation)>>,
@@ -152,6 +158,7 @@ impl Filesystem {
             journal: journal.clone(),
             staging: StagingArea { directory: options.staging_dir.clone(), allowance: Arc::clone(&allowance), journal },
             deliveries: Queue::new(options.deliveries_max, allowance),
+            ahead: Ahead::new(if options.prefetch { options.streams_max.max(1) } else { 0 }),
             moving: RwLock::new(()),
             space: Mutex::new(None),
             state: Mutex::new(state),
@@ -159,12 +166,13 @@ impl Filesystem {
             options,
             clock,
         };
-        filesystem.list(Access::Server, &root)?;
+        filesystem.list(Access::Server, &root, Duration::MAX)?;
         if let Some(recovered) = recovered {
             filesystem.restore(recovered);
         }
         let filesystem = Arc::new(filesystem);
         filesystem.deliveries.begin(&filesystem);
+        filesystem.ahead.begin(&filesystem);
         Ok(filesystem)
     }
 
@@ -200,6 +208,7 @@ impl Filesystem {
 impl Drop for Filesystem {
     fn drop(&mut self) {
         self.deliveries.close();
+        self.ahead.close();
     }
 }
 

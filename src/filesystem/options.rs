@@ -76,6 +76,8 @@ pub struct FilesystemOptions {
     pub cache_bytes_max: usize,
     /// Where file content is kept beyond the memory and the mount, if anywhere.
     pub disk: Option<Arc<DiskCache>>,
+    /// Whether anything is asked of the server before somebody needs it.
+    pub prefetch: bool,
     /// Streams (transfers under way) for reading, over all files.
     pub streams_max: usize,
     /// The most that is fetched so that an open file survives its removal or replacement; a larger one is refused.
@@ -108,6 +110,7 @@ impl Default for FilesystemOptions {
             host_name: "localhost".into(),
             cache_bytes_max: 256 << 20,
             disk: None,
+            prefetch: true,
             streams_max: 6,
             preserve_bytes_max: 1 << 30,
         }

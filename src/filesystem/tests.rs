@@ -1,5 +1,6 @@
 //! What the filesystem promises, over a server in memory: each test's name is a promise.
 
+mod ahead;
 mod attributes;
 mod consistency;
 mod directories;

@@ -5,7 +5,7 @@
 
 use super::content::Content;
 use super::handles::HandleKind;
-use super::{Filesystem, FilesystemError, InodeNumber};
+use super::{AheadUsage, Filesystem, FilesystemError, InodeNumber};
 use crate::cache::{DiskUsage, ReaderUsage};
 use crate::protocol::RemotePath;
 use crate::remote::Connections;
@@ -71,6 +71,8 @@ pub struct Usage {
     pub dirty: Vec<DirtyFile>,
     /// The journal, where there is one.
     pub journal: Option<JournalUsage>,
+    /// What was asked before anybody needed it.
+    pub ahead: AheadUsage,
 }
 
 /// Files of which as many are kept as anybody would read.
@@ -126,6 +128,7 @@ impl Filesystem {
             disk: self.server.disk_usage(),
             dirty: self.dirty_files(),
             journal: self.journal_usage(),
+            ahead: self.ahead.usage(),
         }
     }
 

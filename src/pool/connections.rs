@@ -15,6 +15,8 @@ pub struct Connections {
     pub reading: usize,
     /// Lent for a STOR or APPE.
     pub writing: usize,
+    /// Lent for what nobody waits for.
+    pub ahead: usize,
     /// Logged in, and nobody has them.
     pub idle: usize,
     /// Logins under way.

@@ -9,6 +9,8 @@
 //! order they came: a question that waits makes later leases wait, and the reverse. Reads can be asked to give way
 //! ([`Lease::is_wanted`]); writes go on to their end, unless they have nothing to send.
 
+mod idle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +70,8 @@ struct State {
     leases: BTreeMap<u64, LeaseRecord>,
     logging_in: usize,
     waiters: Vec<Waiter>,
+    /// Callers that would take what nobody else needs.
+    patient: usize,
     next_number: u64,
     ceiling: Ceiling,
     backoff: Backoff,
@@ -89,6 +93,8 @@ struct SharedSlot {
 
 struct LeaseRecord {
     purpose: Purpose,
+    /// Nobody waits for what it does.
+    ahead: bool,
     since: Instant,
     wanted: Arc<AtomicBool>,
     wake: Option<Wake>,
@@ -160,6 +166,7 @@ impl Pool {
             leases: BTreeMap::new(),
             logging_in: 0,
             waiters: Vec::new(),
+            patient: 0,
             next_number: 0,
             ceiling: Ceiling::new(options.connections_max, options.ceiling_regrowth),
             backoff: Backoff { failure: None, delay: Duration::ZERO, until: now },
@@ -226,7 +233,7 @@ impl Pool {
     /// What connections there are and who has them; memory only.
     pub fn connections(&self) -> Connections {
         let state = self.inner.state.lock();
-        let lent = |purpose| state.leases.values().filter(|record| record.purpose == purpose).count();
+        let lent = |purpose| state.leases.values().filter(|record| record.purpose == purpose && !record.ahead).count();
         let refused = state.refused.as_ref().map(|refused| &refused.error);
         Connections {
             shared: state.shared.is_some(),
@@ -234,6 +241,7 @@ impl Pool {
             listing: lent(Purpose::Listing),
             reading: lent(Purpose::Read),
             writing: lent(Purpose::Write),
+            ahead: state.leases.values().filter(|record| record.ahead).count(),
             idle: state.idle.len(),
             logging_in: state.logging_in,
             waiting: state.waiters.len(),
@@ -347,6 +355,10 @@ impl Inner {
         if state.backoff.failure.is_some() || state.refused.is_some() {
             count = count.min(1_usize.saturating_sub(state.logging_in));
         }
+        self.begin_logins(state, count);
+    }
+
+    fn begin_logins(self: &Arc<Self>, state: &mut State, count: usize) {
         for _ in 0..count {
             let inner = Arc::clone(self);
             let spawned = thread::Builder::new().name(String::from("ftpfs-login")).spawn(move || {
@@ -531,10 +543,14 @@ impl State {
     }
 
     fn lend(&mut self, session: Arc<Session>, number: u64, purpose: Purpose) -> Granted {
+        Granted::Exclusive(session, number, self.enter_lease(number, purpose, false))
+    }
+
+    fn enter_lease(&mut self, number: u64, purpose: Purpose, ahead: bool) -> Arc<AtomicBool> {
         let wanted = Arc::new(AtomicBool::new(false));
-        let record = LeaseRecord { purpose, since: Instant::now(), wanted: Arc::clone(&wanted), wake: None };
+        let record = LeaseRecord { purpose, ahead, since: Instant::now(), wanted: Arc::clone(&wanted), wake: None };
         self.leases.insert(number, record);
-        Granted::Exclusive(session, number, wanted)
+        wanted
     }
 
     /// The session used last that the server has not closed meanwhile.
@@ -580,10 +596,20 @@ impl State {
         let login_may_help = self.logging_in > 0 || self.logins_useful() > 0;
         // Where logins fail, whatever the reason, what there is has to do.
         let is_pressing = self.backoff.failure.is_some() || !login_may_help;
-        let mut waiting = if is_pressing { self.waiting_count() } else { 0 };
+        let all = self.waiting_count();
         let mut wakes = Vec::new();
+        // What nobody waits for gives way at once, whether a login could help or not.
+        let ahead = self.leases.values().filter(|record| record.ahead);
+        for (place, record) in ahead.enumerate() {
+            let presses = place < all;
+            if !record.wanted.swap(presses, Ordering::AcqRel) && presses {
+                wakes.extend(record.wake.clone());
+            }
+        }
+        let given = self.leases.values().filter(|record| record.ahead).count();
+        let mut waiting = if is_pressing { all.saturating_sub(given) } else { 0 };
         for purpose in [Purpose::Read, Purpose::Write] {
-            for record in self.leases.values().filter(|record| record.purpose == purpose) {
+            for record in self.leases.values().filter(|record| record.purpose == purpose && !record.ahead) {
                 let presses = waiting > 0 && now.duration_since(record.since) >= LEASE_QUANTUM;
                 waiting -= usize::from(presses);
                 if !record.wanted.swap(presses, Ordering::AcqRel) && presses {

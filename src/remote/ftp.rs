@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::RemoteResult;
 use super::known::Known;
 use super::server::Server;
 use super::{
-    Abilities, Connections, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, read_range, store,
+    Abilities, Connections, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, idle,
+    read_range, store,
 };
 use crate::pool::{OperationKind, Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
@@ -124,6 +126,10 @@ impl Remote for FtpRemote {
 
     fn space(&self, directory: &RemotePath) -> RemoteResult<Option<Space>> {
         self.server.counted(OperationKind::Space, |deadline| self.server.space(directory, deadline))
+    }
+
+    fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        idle::idle_connection(&self.server, patience)
     }
 
     fn connections(&self) -> Option<Connections> {

@@ -84,7 +84,13 @@ impl Server {
         }
     }
 
-    fn list_on(&self, lease: &mut Lease, directory: &RemotePath, deadline: Instant) -> Result<Listing, PoolError> {
+    /// Lists a directory on a session that the caller has, in one attempt.
+    pub(super) fn list_on(
+        &self,
+        lease: &mut Lease,
+        directory: &RemotePath,
+        deadline: Instant,
+    ) -> Result<Listing, PoolError> {
         if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
             return self.with_links(lease, directory, fetched, deadline);
         }

@@ -5,7 +5,10 @@
 
 mod streams;
 
-use super::{Abilities, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored, WriteMode, WriteStream};
+use super::{
+    Abilities, IdleConnection, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored, WriteMode,
+    WriteStream,
+};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
@@ -74,6 +77,8 @@ pub struct Behaviour {
     pub bytes_lost: usize,
     /// Whether others wait for the connections of writes.
     pub writes_wanted: bool,
+    /// Whether there is always a connection that nobody waits for.
+    pub idle_connections: bool,
     /// Whether no call reaches it.
     pub unreachable: bool,
 }
@@ -97,6 +102,7 @@ impl Default for Behaviour {
             restart_keeps_tail: true,
             bytes_lost: 0,
             writes_wanted: false,
+            idle_connections: false,
             unreachable: false,
         }
     }
@@ -573,6 +579,12 @@ impl Remote for MemoryRemote {
         self.call(Operation::Space, |state| Ok(state.behaviour.space))
     }
 
+    fn idle_connection(&self, _patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        let behaviour = self.shared.state.lock().behaviour.clone();
+        (behaviour.idle_connections && !behaviour.unreachable)
+            .then(|| Box::new(self.clone()) as Box<dyn IdleConnection>)
+    }
+
     fn abilities(&self) -> Abilities {
         let state = self.shared.state.lock();
         let behaviour = &state.behaviour;
@@ -583,6 +595,16 @@ impl Remote for MemoryRemote {
             set_modified: behaviour.set_modified,
             restart: true,
         }
+    }
+}
+
+impl IdleConnection for MemoryRemote {
+    fn list(self: Box<Self>, directory: &RemotePath) -> RemoteResult<Listing> {
+        Remote::list(&*self, directory)
+    }
+
+    fn open_read(self: Box<Self>, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
+        Remote::open_read(&*self, path, 0)
     }
 }
 

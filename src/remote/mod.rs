@@ -10,6 +10,7 @@ mod counted;
 pub mod error;
 mod file_transfers;
 mod ftp;
+mod idle;
 mod in_place;
 mod known;
 mod leftovers;
@@ -30,10 +31,13 @@ mod store;
 mod symlink;
 mod times;
 
+use std::time::Duration;
+
 pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, counted_as};
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
+pub use idle::IdleConnection;
 
 pub use crate::connection::tls::{Fingerprint, TlsIdentity};
 pub use crate::connection::{Deadlines, TlsClient, TlsError, TlsOptions, Trust};
@@ -269,6 +273,13 @@ pub trait Remote: Send + Sync {
 
     /// What is known of the server so far; memory only, no round trip.
     fn abilities(&self) -> Abilities;
+
+    /// A connection for what nobody waits for, where one is idle or can be opened within `patience` and nobody waits for any;
+    /// `None` where not, or where guesses are of no use. It is the first to be given up when somebody comes to need it.
+    fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        let _ = patience;
+        None
+    }
 
     /// What connections there are; memory only. `None` where it is no server with connections.
     fn connections(&self) -> Option<Connections> {

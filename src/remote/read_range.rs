@@ -81,6 +81,36 @@ pub(super) fn open_read(
     Err(RemoteError::Unsupported { what: "reading from an offset" })
 }
 
+/// Starts reading from the beginning, on a session that the caller has and in one attempt.
+///
+/// # Errors
+/// Any of [`RemoteError`]; what a refusal means is not looked for.
+pub(super) fn open_read_on(server: &Arc<Server>, lease: Lease, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
+    let (lease, transfer) = start_reading_on(lease, path, 0, server.deadline())?;
+    Ok(Box::new(FtpReadStream {
+        server: Arc::clone(server),
+        path: path.clone(),
+        offset: 0,
+        has_begun: false,
+        transfer: Some(transfer),
+        lease: Some(lease),
+        to_skip: 0,
+        failure: None,
+    }))
+}
+
+fn start_reading_on(
+    mut lease: Lease,
+    path: &RemotePath,
+    offset: u64,
+    deadline: Instant,
+) -> Result<(Lease, ActiveTransfer), PoolError> {
+    let prelude = [Command::Rest(offset)];
+    let prelude = if offset > 0 { &prelude[..] } else { &[] };
+    let transfer = lease.start(prelude, Command::Retr(path.clone()), Direction::Receive, deadline)?;
+    Ok((lease, transfer))
+}
+
 impl Server {
     /// What it means that RETR was refused. `None`: there is nothing behind the offset, which is no error; 554, 550 and
     /// others are what servers say to that.
@@ -105,11 +135,8 @@ impl Server {
         offset: u64,
         deadline: Instant,
     ) -> Result<(Lease, ActiveTransfer), PoolError> {
-        self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |mut lease| {
-            let prelude = [Command::Rest(offset)];
-            let prelude = if offset > 0 { &prelude[..] } else { &[] };
-            let transfer = lease.start(prelude, Command::Retr(path.clone()), Direction::Receive, deadline)?;
-            Ok((lease, transfer))
+        self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |lease| {
+            start_reading_on(lease, path, offset, deadline)
         })
     }
 

@@ -3,6 +3,7 @@
 use super::Known;
 use super::flight::Flights;
 use super::refine::{needs_exact_time, refine};
+use super::renewal::Renewal;
 use super::snapshot::{Record, Snapshot};
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
 use crate::remote::Listing;
@@ -39,6 +40,7 @@ pub(super) struct Directory {
     pub(super) questions: u32,
     pub(super) listing: Flights,
     pub(super) times: Flights,
+    pub(super) renewal: Renewal,
 }
 
 impl Directory {
@@ -53,6 +55,7 @@ impl Directory {
             questions: 0,
             listing: Flights::default(),
             times: Flights::default(),
+            renewal: Renewal::default(),
         }
     }
 
@@ -119,7 +122,11 @@ impl Directory {
         self.unsure.remove(name);
         match entry {
             Some(entry) => {
-                let record = Record::new(entry, now);
+                let mut record = Record::new(entry, now);
+                if let Some(known) = self.record(name).filter(|known| known.entry == record.entry) {
+                    // The same as before, asked for once more.
+                    (record.listed_time, record.shown_since) = (known.listed_time, known.shown_since);
+                }
                 match &mut self.snapshot {
                     Some(snapshot) => {
                         self.answers.remove(name);
@@ -176,12 +183,13 @@ impl Directory {
             .collect()
     }
 
-    pub(super) fn refine_time(&mut self, asked: &Record, time: Option<Timestamp>) {
+    pub(super) fn refine_time(&mut self, asked: &Record, time: Option<Timestamp>, at: Instant) {
         let name = &asked.entry.name;
         let set = |record: &mut Record| {
             if record.entry == asked.entry {
                 record.time_asked = true;
                 record.entry.modified = time.or(record.entry.modified);
+                record.exact_at = record.exact_at.max(at);
             }
         };
         if let Some(answer) = self.answers.get_mut(name).and_then(|answer| answer.record.as_mut()) {

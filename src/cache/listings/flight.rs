@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What those who wait are told: the directory as it is then, or `None` where the flight was about something else.
+/// What those who wait are told: the directory as it is then, or `None` where they are to look again.
 type Outcome = RemoteResult<Option<Arc<Snapshot>>>;
 
 /// Where the answer is put.
-#[derive(Default)]
-struct Landing {
+pub(super) struct Landing {
+    begun: Instant,
+    /// Nobody waits for it but those who join.
+    ahead: bool,
     outcome: Mutex<Option<Outcome>>,
     landed: Condvar,
 }
@@ -41,6 +43,16 @@ impl Lead {
     /// Directory, its number, and when the question began.
     pub(super) fn identity(&self) -> (&RemotePath, u64, Instant) {
         (&self.directory, self.id, self.begun)
+    }
+
+    /// Nobody waits for the answer but perhaps those who have joined; they look after it themselves.
+    pub fn give_up(mut self) {
+        self.land(Ok(None));
+    }
+
+    /// Whether it is still the one whose answer is kept.
+    pub(super) fn is_current(&self, flights: &Flights) -> bool {
+        flights.landing.as_ref().is_some_and(|landing| Arc::ptr_eq(landing, &self.landing))
     }
 
     pub(super) fn finish(mut self, outcome: RemoteResult<Arc<Snapshot>>) {
@@ -77,14 +89,33 @@ impl Drop for Lead {
 /// One who waits for another's question.
 pub struct Follower {
     landing: Arc<Landing>,
+    directory: RemotePath,
 }
 
 impl Follower {
+    /// Whether it is a question that nobody waited for when it went out.
+    pub fn is_ahead(&self) -> bool {
+        self.landing.ahead
+    }
+
+    pub(super) fn directory(&self) -> &RemotePath {
+        &self.directory
+    }
+
+    pub(super) fn landing(&self) -> &Arc<Landing> {
+        &self.landing
+    }
+
+    /// When the question went out: its answer may be as old as that.
+    pub fn begun(&self) -> Instant {
+        self.landing.begun
+    }
+
     /// Waits at most for `patience`; the inner `None` says that the cache is to be looked at again.
     ///
     /// # Errors
     /// The question's own, or [`RemoteError::TimedOut`].
-    pub fn wait(self, patience: Duration) -> RemoteResult<Option<Arc<Snapshot>>> {
+    pub fn wait(&self, patience: Duration) -> RemoteResult<Option<Arc<Snapshot>>> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.landing.outcome.lock();
         while outcome.is_none() {
@@ -104,14 +135,26 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    pub(super) fn begin(&mut self, table: Arc<Mutex<Table>>, directory: &RemotePath, id: u64, now: Instant) -> Flight {
+    pub(super) fn begin(
+        &mut self,
+        table: Arc<Mutex<Table>>,
+        directory: &RemotePath,
+        id: u64,
+        now: Instant,
+        ahead: bool,
+    ) -> Flight {
         if let Some(landing) = &self.landing {
-            return Flight::Follow(Follower { landing: Arc::clone(landing) });
+            return Flight::Follow(Follower { landing: Arc::clone(landing), directory: directory.clone() });
         }
-        let landing = Arc::new(Landing::default());
+        let landing = Arc::new(Landing { begun: now, ahead, outcome: Mutex::new(None), landed: Condvar::new() });
         self.landing = Some(Arc::clone(&landing));
         self.changes.clear();
         Flight::Lead(Lead { table, landing, directory: directory.clone(), id, begun: now, done: false })
+    }
+
+    /// When the question in flight went out.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        self.landing.as_ref().map(|landing| landing.begun)
     }
 
     pub(super) fn is_flying(&self) -> bool {
@@ -140,7 +183,7 @@ impl Flights {
         std::mem::take(&mut self.changes)
     }
 
-    fn leave(&mut self, landing: &Arc<Landing>) {
+    pub(super) fn leave(&mut self, landing: &Arc<Landing>) {
         if self.landing.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, landing)) {
             self.orphan();
         }

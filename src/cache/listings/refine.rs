@@ -28,7 +28,9 @@ pub(super) fn refine(known: Option<&Record>, entry: Entry, now: Instant) -> Reco
         entry.unique = entry.unique.take().or_else(|| old.unique.clone());
         if precision(old) > precision(entry) {
             entry.modified = old.modified;
+            record.exact_at = known.exact_at;
         }
+        record.shown_since = known.shown_since;
         record.time_asked = known.time_asked;
     }
     record

@@ -1,11 +1,11 @@
 //! One listing of a directory, with what has changed since patched in.
 
 use super::refine::refine;
-use crate::protocol::{Entry, Name, Timestamp};
+use crate::protocol::{Entry, Name, Precision, Timestamp};
 use crate::remote::Listing;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An entry, and since when it is believed.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +18,30 @@ pub struct Record {
     pub(super) listed_time: Option<Timestamp>,
     /// Whether an exact time has been asked for.
     pub(super) time_asked: bool,
+    /// Since when listings have shown this time.
+    pub(super) shown_since: Instant,
+    /// When the time that is shown here was last known as exactly as it is.
+    pub(super) exact_at: Instant,
 }
 
 impl Record {
     pub(super) fn new(entry: Entry, confirmed: Instant) -> Self {
         let listed_time = entry.modified;
-        Self { entry, confirmed, listed_time, time_asked: false }
+        Self { entry, confirmed, listed_time, time_asked: false, shown_since: confirmed, exact_at: confirmed }
+    }
+
+    /// Whether what is shown is no older than `age_max`, or could not have changed without a listing that shows another time.
+    ///
+    /// A listing to the minute shows the same time after a change within that minute. Once the minute is over it does not: an exact
+    /// time that was asked for later than that holds as long as listings agree.
+    pub fn is_exact(&self, age_max: Duration, now: Instant) -> bool {
+        let period = match self.listed_time.map(|time| time.precision) {
+            None | Some(Precision::Second | Precision::Nanosecond) => return true,
+            Some(Precision::Minute) => Duration::from_secs(61),
+            Some(Precision::Day) => Duration::from_secs(86_401),
+        };
+        now.saturating_duration_since(self.exact_at) <= age_max
+            || self.exact_at.saturating_duration_since(self.shown_since) >= period
     }
 }
 

@@ -98,7 +98,7 @@ fn exact_time_sticks_while_listings_agree_with_it() {
     install(&listings, "/", listed(600), true, now);
     let asked = listings.without_exact_time(&path("/"), &name("a"), 10);
     let exact = Timestamp { seconds: 617, nanoseconds: 0, precision: Precision::Second };
-    listings.refine_times(&path("/"), &asked, &[Some(exact)]);
+    listings.refine_times(&path("/"), &asked, &[Some(exact)], now);
     install(&listings, "/", listed(600), true, now);
     assert_eq!(modified(&listings, "a", now), Some(617));
     install(&listings, "/", listed(660), true, now);
@@ -113,7 +113,7 @@ fn exact_time_sticks_where_the_listing_is_in_another_zone() {
     install(&listings, "/", listed(), true, now);
     let asked = listings.without_exact_time(&path("/"), &name("a"), 10);
     let exact = Timestamp { seconds: 17, nanoseconds: 0, precision: Precision::Second };
-    listings.refine_times(&path("/"), &asked, &[Some(exact)]);
+    listings.refine_times(&path("/"), &asked, &[Some(exact)], now);
     install(&listings, "/", listed(), true, now);
     assert_eq!(modified(&listings, "a", now), Some(17));
 }
@@ -123,7 +123,7 @@ fn time_that_the_server_would_not_tell_is_not_asked_for_again() {
     let (listings, now) = (Listings::new(100), Instant::now());
     install(&listings, "/", vec![file("a", 600, Precision::Minute)], true, now);
     let asked = listings.without_exact_time(&path("/"), &name("a"), 10);
-    listings.refine_times(&path("/"), &asked, &[None]);
+    listings.refine_times(&path("/"), &asked, &[None], now);
     assert!(listings.without_exact_time(&path("/"), &name("a"), 10).is_empty());
 }
 

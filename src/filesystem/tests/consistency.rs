@@ -255,7 +255,7 @@ fn removal_during_a_listing_is_not_undone_by_it() {
     mount.remote.hold(Operation::List);
     let filesystem = &mount.filesystem;
     thread::scope(|scope| {
-        let listing = scope.spawn(|| filesystem.list(Access::Server, &RemotePath::root()).map(|_| ()));
+        let listing = scope.spawn(|| filesystem.list(Access::Server, &RemotePath::root(), Duration::MAX).map(|_| ()));
         assert!(mount.remote.wait_held(Operation::List, 1));
         mount.unlink("gone").unwrap();
         mount.remote.let_go(Operation::List);

@@ -1,0 +1,78 @@
+//! Sessions for what nobody waits for: what is fetched ahead never takes what a caller could use.
+//!
+//! Such a lease is given only while nobody waits, one idle session stays for who comes next, and it is the first that is
+//! told to give way (`State::press`). Where logins fail there is none: guesses must not make a server be asked.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::{Inner, Pool, Purpose, State};
+use crate::connection::deadlines::after;
+use crate::pool::lease::Lease;
+use crate::pool::session::Session;
+
+/// What one can have who takes only what nobody else needs.
+enum Patience {
+    /// Nothing, now.
+    Over,
+    Lend(Arc<Session>),
+    /// So many logins more, and then perhaps one.
+    LogIn(usize),
+}
+
+impl Pool {
+    /// A session lent whole for what nobody waits for: only one that is idle, or that can be logged in within `patience`, while
+    /// nobody waits and one more stays idle for who comes. Whoever has it is told first that it is wanted, and at once.
+    ///
+    /// `None` where there is none such, and after a login that failed: it never makes the server be tried again.
+    pub fn idle(&self, patience: Duration) -> Option<Lease> {
+        let (session, number, wanted) = self.inner.acquire_idle(after(patience))?;
+        Some(Lease::new(session, number, wanted, Arc::clone(&self.inner)))
+    }
+}
+
+impl Inner {
+    fn acquire_idle(self: &Arc<Self>, deadline: Instant) -> Option<(Arc<Session>, u64, Arc<AtomicBool>)> {
+        let mut state = self.state.lock();
+        state.patient += 1;
+        let lent = loop {
+            match state.patience() {
+                Patience::Over => break None,
+                Patience::Lend(session) => {
+                    let number = state.take_number();
+                    break Some((Arc::clone(&session), number, state.enter_lease(number, Purpose::Read, true)));
+                }
+                Patience::LogIn(count) => self.begin_logins(&mut state, count),
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break None;
+            }
+        };
+        state.patient -= 1;
+        lent
+    }
+}
+
+impl State {
+    /// What one can have who takes only what nobody else needs: never the last idle session, nor the last one that may be lent.
+    fn patience(&mut self) -> Patience {
+        let fails = self.backoff.failure.is_some() || self.refused.is_some();
+        let is_full = self.leases.len() + 1 >= self.ceiling.exclusive();
+        if self.closed || fails || is_full || !self.waiters.is_empty() || self.ceiling.takes_turns() {
+            return Patience::Over;
+        }
+        let kept = 1 + usize::from(self.shared.is_none());
+        if self.idle.len() > kept
+            && let Some(session) = self.take_idle()
+        {
+            return Patience::Lend(session);
+        }
+        let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
+        let wanted = (kept + self.patient).saturating_sub(self.idle.len() + self.logging_in);
+        match wanted.min(room) {
+            0 if self.logging_in == 0 => Patience::Over,
+            count => Patience::LogIn(count),
+        }
+    }
+}
