@@ -190,8 +190,7 @@ fn read_some(remote: &FtpRemote, file: &str, offset: u64) -> Box<dyn ReadStream>
 }
 
 fn write(remote: &FtpRemote, file: &str, mode: WriteMode) {
-    let mut stream = remote.open_write(&path(file), mode).unwrap();
-    stream.write_all(b"new content").unwrap();
+    let mut stream = remote.open_whole(&path(file), mode, b"new content").unwrap();
     assert_eq!(stream.finish().unwrap().size, 11);
 }
 

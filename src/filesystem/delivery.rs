@@ -358,6 +358,9 @@ impl From<RemoteError> for Trouble {
 
 /// Sends what is left; before each piece `go_on` hears how far it is, and false from it ends the sending, as is then returned.
 fn send(parcel: &Parcel, sending: &mut Sending, mut go_on: impl FnMut(u64) -> bool) -> Result<bool, Trouble> {
+    if sending.is_for_one_go(parcel.pending.size) {
+        return send_in_one_go(parcel, sending, go_on);
+    }
     sending.ready(0)?;
     while sending.offset() < parcel.pending.size {
         if !go_on(sending.offset()) {
@@ -365,12 +368,33 @@ fn send(parcel: &Parcel, sending: &mut Sending, mut go_on: impl FnMut(u64) -> bo
         }
         let piece = parcel.sealed.read(sending.offset(), PIECE_LEN).map_err(|error| Trouble::Disk(error.into()))?;
         if piece.is_empty() {
-            let reason = "a staging file was cut short".into();
-            return Err(Trouble::Disk(FilesystemError::LocalStorage { reason }));
+            return Err(cut_short());
         }
         sending.send(&piece)?;
     }
     Ok(true)
+}
+
+/// As [`send`], for what is small.
+fn send_in_one_go(parcel: &Parcel, sending: &mut Sending, mut go_on: impl FnMut(u64) -> bool) -> Result<bool, Trouble> {
+    let size = parcel.pending.size;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < size {
+        let piece = parcel.sealed.read(bytes.len() as u64, PIECE_LEN).map_err(|error| Trouble::Disk(error.into()))?;
+        if piece.is_empty() {
+            return Err(cut_short());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if !go_on(0) {
+        return Ok(false);
+    }
+    sending.send_in_one_go(&bytes)?;
+    Ok(true)
+}
+
+fn cut_short() -> Trouble {
+    Trouble::Disk(FilesystemError::LocalStorage { reason: "a staging file was cut short".into() })
 }
 
 /// Sends all of it, and finishes it with the claim; or leaves it to who wants the claim.

@@ -17,7 +17,7 @@ impl Filesystem {
         let (directory, name) = self.new_place(access, parent, name)?;
         let path = directory.join(&name);
         let remote = self.server.ask(access)?;
-        let stored = remote.open_write(&path, WriteMode::Create).and_then(|mut stream| stream.finish());
+        let stored = remote.open_whole(&path, WriteMode::Create, &[]).and_then(|mut stream| stream.finish());
         let stored = stored.map_err(|error| self.unsure_of(&directory, &name, error))?;
         let modified = stored.modified.or_else(|| self.time_until_listed());
         let entry = Entry { size: Some(0), modified, ..Entry::new(name, EntryKind::File) };

@@ -4,7 +4,7 @@
 
 use super::allowance::StreamPermit;
 use crate::journal::ContentId;
-use crate::protocol::RemotePath;
+use crate::protocol::{RemotePath, Timestamp};
 use crate::remote::{Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The first transfer that breaks off is begun anew; a later one that has sent so much goes on behind what arrived, or a file
 /// that takes longer than connections live there would never be stored.
 const RESUME_MIN: u64 = 1 << 20;
+
+/// A content up to this size goes in one go, if none of it was sent before it was complete.
+const ONE_GO_LEN_MAX: u64 = 1 << 20;
 
 /// The upload of one content to one path.
 pub(super) struct Sending {
@@ -183,6 +186,26 @@ impl Sending {
         Ok(())
     }
 
+    /// Whether all of a content of `size` bytes can be sent in one go: nothing was begun, and it is small enough to be begun anew
+    /// whatever happens. Once it has failed it goes one step after the other.
+    pub(super) fn is_for_one_go(&self, size: u64) -> bool {
+        let is_whole = matches!(self.mode, WriteMode::Create | WriteMode::Replace { .. }) && self.end.is_none();
+        is_whole && self.breaks == 0 && size <= ONE_GO_LEN_MAX && matches!(self.line, Line::Closed)
+    }
+
+    /// Sends all of it; only [`Self::finish`] is left then.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) fn send_in_one_go(&mut self, bytes: &[u8]) -> RemoteResult<()> {
+        self.offset = self.start();
+        let result = self.remote.open_whole(&self.path, self.mode, bytes);
+        self.patience.reached(bytes.len() as u64);
+        self.line = Line::Open(result.inspect_err(|_| self.breaks += 1)?);
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+
     fn begin(&mut self) -> RemoteResult<()> {
         self.offset = self.start();
         self.line = Line::Open(self.remote.open_write(&self.path, self.mode)?);
@@ -213,17 +236,25 @@ impl Sending {
     /// # Errors
     /// The server's.
     pub(super) fn finish(&mut self) -> RemoteResult<Stored> {
+        Ok(self.finish_dated(None)?.0)
+    }
+
+    /// The same, with the modification time set where that costs nothing more; with it comes the time it is proved to have.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
         let size = match self.mode {
             WriteMode::Patch { size, .. } => size,
             _ => self.offset,
         };
-        let stored = self.on_line(|stream| stream.finish())?;
+        let (stored, kept) = self.on_line(|stream| stream.finish_dated(time))?;
         self.line = Line::Closed;
         if stored.size != size {
             let reason = format!("{size} bytes should be in the file, and there are {}", stored.size);
             return Err(RemoteError::Failed { reason });
         }
-        Ok(stored)
+        Ok((stored, kept))
     }
 
     fn on_line<T>(&mut self, work: impl FnOnce(&mut dyn WriteStream) -> RemoteResult<T>) -> RemoteResult<T> {

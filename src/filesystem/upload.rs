@@ -355,6 +355,10 @@ impl Filesystem {
 /// # Errors
 /// The outer one is the staging file's, and final.
 fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteResult<Stored>> {
+    if let Some(bytes) = all_at_hand(claim, sending)? {
+        claim.got_on();
+        return Ok(sending.send_in_one_go(&bytes).and_then(|()| sending.finish()));
+    }
     let kept_from = claim.content.lock().staging.as_ref().map_or(0, Staging::punched_end);
     if let Err(error) = sending.ready(kept_from) {
         return Ok(Err(error));
@@ -375,4 +379,16 @@ fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteR
         }
     }
     Ok(sending.finish())
+}
+
+/// The whole content, where it can be sent in one go.
+fn all_at_hand(claim: &Claim, sending: &Sending) -> FilesystemResult<Option<Vec<u8>>> {
+    let content = claim.content.lock();
+    let staging = content.staging.as_ref().ok_or(FilesystemError::Stale)?;
+    let size = staging.size();
+    if !sending.is_for_one_go(size) || staging.has_holes() {
+        return Ok(None);
+    }
+    let bytes = staging.read(0, usize::try_from(size).unwrap_or(usize::MAX))?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 == size))
 }

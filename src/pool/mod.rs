@@ -34,4 +34,5 @@ pub use profile::{ServerKind, ServerProfile, Verdict, VerdictCell};
 pub use retry::Repeat;
 pub use session::Session;
 pub use traffic::{Operation, OperationCount, OperationKind, Traffic, TrafficCount, counted_as};
+pub use transfer::at_once::AtOnce;
 pub use transfer::{ActiveTransfer, Direction};

@@ -2,9 +2,12 @@
 //!
 //! A read begins with the TCP connection and the command under way at once. What must go before the command (REST, RANG,
 //! CWD) is checked before a byte is handed out. A write waits: its command is sent only when the data connection stands and
-//! all before it is agreed to, since a STOR that fails later has already cost the old content.
+//! all before it is agreed to, since a STOR that fails later has already cost the old content; but where there is none (`at_once`).
 //!
-//! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`).
+//! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`), and the write that waits for nothing
+//! (`at_once`).
+
+pub mod at_once;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +50,8 @@ pub struct ActiveTransfer {
     transfer: Transfer,
     completion: Option<Reply>,
     verb: &'static str,
+    /// A preliminary reply has come.
+    is_announced: bool,
     has_moved: bool,
     tls: DataTls,
     expected: Expected,
@@ -91,26 +96,31 @@ impl ActiveTransfer {
         let expected = Expected::of(&commands, &command);
         let opening = opening::open(&session, directory.last(), &command, deadline)?;
         session.profile().traffic.count_transfer();
-        let mut starting = Starting { session, opening: Some(opening), deadline };
+        let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false };
         let verb = command.verb();
         let ticket = match direction {
             Direction::Receive => starting.ask_at_once(commands, command)?,
             Direction::Send => starting.ask_in_turn(&commands, command)?,
         };
-        let session = Arc::clone(&starting.session);
-        let active = Self {
-            session,
+        let active = Self::requested(&starting.session, ticket, verb, tls, expected);
+        starting.begin(active, direction)
+    }
+
+    /// A transfer whose command was sent.
+    fn requested(session: &Arc<Session>, ticket: Ticket, verb: &'static str, tls: DataTls, expected: Expected) -> Self {
+        Self {
+            session: Arc::clone(session),
             ticket: Some(ticket),
             data: None,
             transfer: Transfer::Requested,
             completion: None,
             verb,
+            is_announced: false,
             has_moved: false,
             tls,
             expected,
             failure: None,
-        };
-        starting.begin(active, direction)
+        }
     }
 
     /// Reads the next bytes, waiting at most for the data deadline. 0 is the end, and proved: the data connection
@@ -183,6 +193,10 @@ impl ActiveTransfer {
     /// # Errors
     /// As for [`Self::read`].
     pub fn finish_writing(mut self) -> Result<Reply, PoolError> {
+        self.end_writing()
+    }
+
+    fn end_writing(&mut self) -> Result<Reply, PoolError> {
         let patience = self.session.options().deadlines.data;
         if let Some(data) = &mut self.data {
             if let Err(error) = data.finish_writing(patience) {
@@ -254,6 +268,7 @@ impl ActiveTransfer {
         };
         let (reply, is_last) = ticket.next(deadline)?;
         let code = reply.code();
+        self.is_announced |= !is_last;
         if is_last {
             self.ticket = None;
             self.completion = Some(reply);
@@ -344,6 +359,8 @@ struct Starting {
     session: Arc<Session>,
     opening: Option<Opening>,
     deadline: Instant,
+    /// Whether the data goes without waiting for the server's agreement.
+    is_at_once: bool,
 }
 
 impl Starting {
@@ -424,7 +441,9 @@ impl Starting {
                         active.tls.begin(&self.session, &mut data)?;
                     }
                     active.data = Some(data);
-                    self.await_first_reply(&mut active, direction)?;
+                    if !self.is_at_once || active.tls.hello == Hello::AfterPreliminary {
+                        self.await_first_reply(&mut active, direction)?;
+                    }
                 }
                 Err(error) => return Err(self.refusal_or(&mut active, error)),
             },

@@ -6,6 +6,7 @@ use super::error::RemoteResult;
 use super::server::Server;
 use super::{ReadStream, Stored, WriteStream};
 use crate::pool::{Operation, OperationKind};
+use crate::protocol::Timestamp;
 
 /// A transfer under way, with what it costs.
 pub(super) struct Counted<T: ?Sized> {
@@ -78,6 +79,10 @@ impl WriteStream for Counted<dyn WriteStream> {
 
     fn finish(&mut self) -> RemoteResult<Stored> {
         self.run(|stream| stream.finish())
+    }
+
+    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+        self.run(|stream| stream.finish_dated(time))
     }
 
     fn resume(&mut self) -> RemoteResult<u64> {

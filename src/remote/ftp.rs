@@ -96,6 +96,11 @@ impl Remote for FtpRemote {
         counted::write(&self.server, || store::open_write(&self.server, path, mode, deadline))
     }
 
+    fn open_whole(&self, path: &RemotePath, mode: WriteMode, bytes: &[u8]) -> RemoteResult<Box<dyn WriteStream>> {
+        let deadline = self.server.deadline();
+        counted::write(&self.server, || store::open_whole(&self.server, path, mode, bytes, deadline))
+    }
+
     fn rename(&self, from: &RemotePath, to: &RemotePath) -> RemoteResult<()> {
         self.server.counted(OperationKind::Rename, |deadline| self.server.rename(from, to, deadline))
     }

@@ -96,6 +96,16 @@ pub enum WriteMode {
     },
 }
 
+impl WriteMode {
+    /// The permission bits that the file gets, where it is told them.
+    pub(crate) fn mode_given(self) -> Option<u32> {
+        match self {
+            Self::Replace { mode } => mode,
+            Self::Create | Self::Append { .. } | Self::Patch { .. } | Self::Tail { .. } => None,
+        }
+    }
+}
+
 /// What the server has proved to hold when a write is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -165,6 +175,15 @@ pub trait WriteStream: Send {
     /// Any of [`RemoteError`]: the content is then not proved to be there. For `Replace` the old one still is.
     fn finish(&mut self) -> RemoteResult<Stored>;
 
+    /// As [`Self::finish`], and sets the modification time where that costs no round trip of its own; with it comes the time that the file is proved
+    /// to have. `None` is no failure: [`Remote::set_modified`] is to be asked then.
+    ///
+    /// # Errors
+    /// As for [`Self::finish`].
+    fn finish_dated(&mut self, _time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+        Ok((self.finish()?, None))
+    }
+
     /// Takes up a write that failed, behind what the server says it has of it; returns how many bytes of this stream that is, and
     /// the next to be written is the one behind them. Source: RFC 959 §4.1.3 (APPE).
     ///
@@ -219,6 +238,19 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// A refusal may come from here, from a write, or from `finish`.
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>>;
+
+    /// Sends a whole content that is at hand: as [`Self::open_write`] and [`WriteStream::write_all`] would, in fewer round trips where it can. Only
+    /// [`WriteStream::finish`] is left to be called. For what is small, since it cannot be taken up where it breaks off.
+    ///
+    /// # Errors
+    /// As for those; nothing incomplete is left behind where the server can be reached.
+    fn open_whole(&self, path: &RemotePath, mode: WriteMode, bytes: &[u8]) -> RemoteResult<Box<dyn WriteStream>> {
+        let mut stream = self.open_write(path, mode)?;
+        if !bytes.is_empty() {
+            stream.write_all(bytes)?;
+        }
+        Ok(stream)
+    }
 
     /// Renames a file or directory; a file at `to` is replaced, as rename(2) does, also where the server refuses to
     /// (the old target is then kept under another name until the rename is proved). Source: RFC 959 §4.1.3 (RNFR, RNTO).

@@ -7,17 +7,34 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, refused};
-use super::server::{Server, backup_path, is_done, temporary_path};
+use super::server::{Server, backup_path, is_done, parse_number, temporary_path};
+use super::set_modified::modified_told;
 use super::store::Way;
 use crate::pool::Verdict;
 use crate::protocol::command::Command;
 use crate::protocol::reply::{Reply, ReplyClass};
-use crate::protocol::{Entry, EntryKind, RemotePath};
+use crate::protocol::{Entry, EntryKind, RemotePath, Timestamp};
 
 /// What lies at the two names.
 struct Places {
     from: Option<Entry>,
     to: Option<Entry>,
+}
+
+/// The replies to one packet with a rename in it.
+struct RenameReplies {
+    before: Vec<Reply>,
+    /// To RNFR, RNTO, and whether the old name is still there.
+    rename: Vec<Reply>,
+    behind: Vec<Reply>,
+}
+
+/// What is under a name that was given to a file of ours.
+pub(super) struct Promoted {
+    /// Its size.
+    pub(super) size: Option<u64>,
+    /// The time that was asked for, where the file is proved to have it.
+    pub(super) time_kept: Option<Timestamp>,
 }
 
 /// A rename that the server would not do.
@@ -38,10 +55,7 @@ impl Server {
     }
 
     /// The same for a new name that the server is known to keep.
-    ///
-    /// # Errors
-    /// As for [`Self::rename`].
-    pub(super) fn rename_checked(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+    fn rename_checked(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<()> {
         match self.rename_once(from, to, deadline)? {
             None => Ok(()),
             Some(refusal) => self.resolve_refused_rename(from, to, &refusal, deadline),
@@ -51,19 +65,61 @@ impl Server {
     /// RNFR and RNTO in one packet; the refusal, if the server refuses. Looks at the result where the connection
     /// was lost, or where the server says yes and can be asked in the same packet whether the old name is gone.
     fn rename_once(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<Option<Refusal>> {
+        match self.order_rename(from, to, &[], &[], deadline)? {
+            Some(replies) => self.judge_rename(from, to, &replies, deadline),
+            None => Ok(None),
+        }
+    }
+
+    /// The rename in one packet with what goes before and behind it; `None` where the connection was lost, and a look has shown that it
+    /// was done.
+    ///
+    /// RNTO behind a refused RNFR does nothing (measured: 503 on vsftpd, ProFTPD, Pure-FTPd and pyftpdlib, also where an earlier RNFR was
+    /// agreed to and its RNTO refused), and a question about the result is only believed where RNTO was done.
+    fn order_rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        before: &[Command],
+        behind: &[Command],
+        deadline: Instant,
+    ) -> RemoteResult<Option<RenameReplies>> {
         let question =
             if self.profile().mlst.is_yes() { Command::Mlst(from.clone()) } else { Command::Size(from.clone()) };
-        let commands = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
+        let rename = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
         let look = || Ok(!self.exists(from, deadline)? && self.exists(to, deadline)?);
-        let Some(replies) = self.order(&commands, deadline, look)? else { return Ok(None) };
-        let [ready, renamed, old] = replies.as_slice() else {
+        let Some(mut replies) = self.order(&[before, &rename, behind].concat(), deadline, look)? else {
+            return Ok(None);
+        };
+        if replies.len() != before.len() + rename.len() + behind.len() {
+            return Err(RemoteError::Protocol { reason: String::from("commands have no answers") });
+        }
+        let behind = replies.split_off(before.len() + rename.len());
+        let rename = replies.split_off(before.len());
+        Ok(Some(RenameReplies { before: replies, rename, behind }))
+    }
+
+    /// The refusal, if it was one.
+    fn judge_rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replies: &RenameReplies,
+        deadline: Instant,
+    ) -> RemoteResult<Option<Refusal>> {
+        let [ready, renamed, old] = replies.rename.as_slice() else {
             return Err(RemoteError::Protocol { reason: String::from("three commands have not three answers") });
         };
+        let is_agreed = ready.class() == ReplyClass::Intermediate;
+        if is_done(renamed) && !is_agreed {
+            // Another name that was agreed to before: what lies at the new one now, nobody knows.
+            let reason = format!("RNFR {from} was answered by {ready}, and RNTO {to} by {renamed}");
+            return Err(RemoteError::Failed { reason });
+        }
         if !is_done(renamed) {
             // Where RNFR is refused, that is the reason; RNTO was only out of turn.
-            let is_source_there = ready.class() == ReplyClass::Intermediate;
-            let reply = if is_source_there { renamed.clone() } else { ready.clone() };
-            return Ok(Some(Refusal { reply, is_source_there }));
+            let reply = if is_agreed { renamed.clone() } else { ready.clone() };
+            return Ok(Some(Refusal { reply, is_source_there: is_agreed }));
         }
         // On a server that does not tell upper from lower case, a file renamed from `A` to `a` is still found as `A`.
         let may_be_both = from.as_bytes().eq_ignore_ascii_case(to.as_bytes());
@@ -78,6 +134,52 @@ impl Server {
             };
         }
         Ok(None)
+    }
+
+    /// Gives a complete file of ours its name, in one packet with the permission bits and the time that it is to have.
+    ///
+    /// That they cannot be set is no error: the content counts. They are set while it has its own name still: behind a rename that is refused they would
+    /// be set on what it was to replace.
+    ///
+    /// # Errors
+    /// As for [`Self::rename`].
+    pub(super) fn promote(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        mode: Option<u32>,
+        time: Option<Timestamp>,
+        deadline: Instant,
+    ) -> RemoteResult<Promoted> {
+        let mut before = mode.map(|mode| self.set_mode_commands(from, mode)).unwrap_or_default();
+        let has_mode = !before.is_empty();
+        let time = time.and_then(|time| self.set_modified_command(from, time));
+        let mut behind = vec![Command::Size(to.clone())];
+        if let Some((command, _)) = &time {
+            before.push(command.clone());
+            behind.extend(self.modified_questions(to));
+        }
+        let Some(replies) = self.order_rename(from, to, &before, &behind, deadline)? else {
+            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None });
+        };
+        if let (Some(mode), true) = (mode, has_mode)
+            && let Err(error) = self.check_mode_set(from, mode, &replies.before, deadline)
+        {
+            tracing::debug!(path = %to, %error, "the permission bits of the replaced file are not kept");
+        }
+        if let Some(refusal) = self.judge_rename(from, to, &replies, deadline)? {
+            self.resolve_refused_rename(from, to, &refusal, deadline)?;
+            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None });
+        }
+        let size = match replies.behind.first().and_then(parse_number) {
+            Some(size) => Some(size),
+            None => self.size_of(to, deadline)?,
+        };
+        let told = replies.behind.get(1..).and_then(|replies| modified_told(to, replies));
+        let is_set = replies.before.last().is_some_and(is_done);
+        let time_kept =
+            time.map(|(_, time)| time).filter(|time| is_set && told.is_some_and(|told| told.seconds == time.seconds));
+        Ok(Promoted { size, time_kept })
     }
 
     /// Whether RNTO to a taken name says yes and does nothing (swiftp), tried out with two files of our own.

@@ -84,7 +84,7 @@ impl Server {
         time: Timestamp,
         deadline: Instant,
     ) -> RemoteResult<Timestamp> {
-        let time = Timestamp { nanoseconds: 0, precision: Precision::Second, ..time };
+        let time = whole_seconds(time);
         let mut refusal = None;
         for way in &WAYS {
             let verdict = (way.verdict)(self.profile());
@@ -114,6 +114,22 @@ impl Server {
         })
     }
 
+    /// The way that is known to work here, for who sets the time in one packet with more; and the time it sets.
+    pub(super) fn set_modified_command(&self, path: &RemotePath, time: Timestamp) -> Option<(Command, Timestamp)> {
+        let way = WAYS.iter().find(|way| (way.verdict)(self.profile()).is_yes())?;
+        let time = whole_seconds(time);
+        Some(((way.command)(path.clone(), time), time))
+    }
+
+    /// What asks for the time; [`modified_told`] understands the answers.
+    pub(super) fn modified_questions(&self, path: &RemotePath) -> Vec<Command> {
+        let mut commands = vec![Command::Mdtm(path.clone())];
+        if !self.profile().mlst.is_no() {
+            commands.push(Command::Mlst(path.clone()));
+        }
+        commands
+    }
+
     /// Goes one way; where the server took the time for its local one, once more with the difference taken off.
     fn try_way(&self, way: &Way, path: &RemotePath, time: Timestamp, deadline: Instant) -> RemoteResult<Outcome> {
         let outcome = self.try_way_once(way, path, time, deadline)?;
@@ -130,17 +146,13 @@ impl Server {
     }
 
     fn try_way_once(&self, way: &Way, path: &RemotePath, time: Timestamp, deadline: Instant) -> RemoteResult<Outcome> {
-        let mut commands = vec![(way.command)(path.clone(), time), Command::Mdtm(path.clone())];
-        if !self.profile().mlst.is_no() {
-            commands.push(Command::Mlst(path.clone()));
-        }
+        let mut commands = vec![(way.command)(path.clone(), time)];
+        commands.extend(self.modified_questions(path));
         let replies = self.ask(&commands, deadline)?;
-        let [set, now, facts @ ..] = replies.as_slice() else {
+        let Some((set, now)) = replies.split_first() else {
             return Err(RemoteError::Protocol { reason: String::from("commands have no answers") });
         };
-        // MLST counts more, where there is one: it says what listings say, and MDTM is in local time on some servers.
-        let told = facts.iter().zip(path.name()).find_map(|(reply, name)| facts_told(reply, &name)?.modified);
-        let now = told.or_else(|| parse_mdtm_reply(now));
+        let now = modified_told(path, now);
         if is_done(set) {
             // Without an MDTM that answers (directories have none on most servers) the reply is all there is.
             return Ok(match now {
@@ -152,4 +164,17 @@ impl Server {
         let is_unknown = is_not_understood(set) || is_misread;
         Ok(if is_unknown { Outcome::Unknown } else { Outcome::Refused(set.clone()) })
     }
+}
+
+/// No way says more.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp { nanoseconds: 0, precision: Precision::Second, ..time }
+}
+
+/// The time in the replies to MDTM and, if it was asked, MLST. The latter counts more, where there is one: it says what listings say, and MDTM is in
+/// local time on some servers.
+pub(super) fn modified_told(path: &RemotePath, replies: &[Reply]) -> Option<Timestamp> {
+    let (now, facts) = replies.split_first()?;
+    let told = facts.iter().zip(path.name()).find_map(|(reply, name)| facts_told(reply, &name)?.modified);
+    told.or_else(|| parse_mdtm_reply(now))
 }

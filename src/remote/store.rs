@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::refusal::Purpose;
-use super::server::{Server, facts_told, parse_number, parse_size_and_time, temporary_path};
+use super::server::{Server, facts_told, is_done, parse_number, parse_size_and_time, temporary_path};
 use super::{Stored, WriteMode, WriteStream};
-use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat};
+use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat};
 use crate::protocol::command::Command;
+use crate::protocol::reply::Reply;
+use crate::protocol::timestamp::parse_mdtm_reply;
 use crate::protocol::{RemotePath, Timestamp};
 
 /// Where the completion reply was lost, or came before the end, the server may still be busy with what it has received: so
@@ -52,8 +54,18 @@ struct FtpWriteStream {
     sent: u64,
     /// The checksum of what was sent, for what its length does not prove.
     checksum: u32,
+    /// What is known of the end, where the whole was sent at once.
+    ended: Option<Ended>,
     /// Whether the file at `path` is still to be taken away if this is dropped.
     is_unfinished: bool,
+}
+
+/// A transfer that is over.
+struct Ended {
+    /// Why its completion reply was lost, if it was.
+    lost: Option<PoolError>,
+    /// What was asked behind it.
+    answers: Vec<Reply>,
 }
 
 /// Starts writing. Source: RFC 959 §4.1.3 (STOR, APPE).
@@ -66,14 +78,7 @@ pub(super) fn open_write(
     mode: WriteMode,
     deadline: Instant,
 ) -> RemoteResult<Box<dyn WriteStream>> {
-    let Some(parent) = path.parent() else { return Err(RemoteError::IsDirectory) };
-    let (plan, stored_at) = match mode {
-        WriteMode::Create => (Plan::Create, path.clone()),
-        WriteMode::Replace { mode } => (Plan::Replace { target: path.clone(), mode }, temporary_path(&parent)),
-        WriteMode::Append { size } => (Plan::Append { size }, path.clone()),
-        WriteMode::Patch { offset, size } => (Plan::Patch { offset, size }, path.clone()),
-        WriteMode::Tail { offset, .. } => (Plan::Tail { offset }, path.clone()),
-    };
+    let (plan, stored_at) = plan(path, mode)?;
     let way = match mode {
         WriteMode::Create | WriteMode::Replace { .. } => {
             server.check_name(path, deadline)?;
@@ -94,17 +99,73 @@ pub(super) fn open_write(
         }
         Err(error) => return Err(error.into()),
     };
-    server.known.leftovers.begin(&stored_at);
-    Ok(Box::new(FtpWriteStream {
-        transfer: Some(transfer),
-        lease: Some(lease),
-        server: Arc::clone(server),
-        path: stored_at,
-        is_unfinished: matches!(plan, Plan::Create | Plan::Replace { .. }),
-        plan,
-        sent: 0,
-        checksum: 0,
-    }))
+    let mut stream = FtpWriteStream::new(server, stored_at, plan);
+    stream.transfer = Some(transfer);
+    stream.lease = Some(lease);
+    Ok(Box::new(stream))
+}
+
+/// Sends a whole content that is at hand, in as few round trips as the server allows.
+///
+/// Only where nobody can be reading what is stored, a new file or one under a name of ours: there it does no harm that the data goes before
+/// the server has agreed to take it.
+///
+/// # Errors
+/// As [`super::Remote::open_whole`] says.
+pub(super) fn open_whole(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    mode: WriteMode,
+    bytes: &[u8],
+    deadline: Instant,
+) -> RemoteResult<Box<dyn WriteStream>> {
+    if !matches!(mode, WriteMode::Create | WriteMode::Replace { .. }) {
+        let mut stream = open_write(server, path, mode, deadline)?;
+        stream.write_all(bytes)?;
+        return Ok(stream);
+    }
+    let (plan, stored_at) = plan(path, mode)?;
+    server.check_name(path, deadline)?;
+    let questions = server.size_and_time_questions(&stored_at);
+    let stored = server.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Unsafe, |mut lease| {
+        lease.store_at_once(Command::Stor(stored_at.clone()), bytes, &questions, deadline)
+    });
+    let AtOnce { end, answers } = match stored {
+        Ok(stored) => stored,
+        Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
+            return Err(server.explain(path, &reply, Purpose::Store, deadline));
+        }
+        // What may still be on its way to the server must not meet its own repetition under one name.
+        Err(error) if error.is_worth_another_try() => {
+            tracing::debug!(%path, %error, "not stored at once; once more, one step after the other");
+            // Under its own name it may be another client's.
+            if matches!(plan, Plan::Replace { .. }) && error.sent() {
+                server.discard(&stored_at, deadline);
+            }
+            let mode = WriteMode::Replace { mode: mode.mode_given() };
+            let mut stream = open_write(server, path, mode, deadline)?;
+            stream.write_all(bytes)?;
+            return Ok(stream);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut stream = FtpWriteStream::new(server, stored_at, plan);
+    stream.sent = bytes.len() as u64;
+    let lost = end.err().map(|error| stream.is_lost(error)).transpose()?;
+    stream.ended = Some(Ended { lost, answers });
+    Ok(Box::new(stream))
+}
+
+/// What is to become of the bytes, and where they go for now.
+fn plan(path: &RemotePath, mode: WriteMode) -> RemoteResult<(Plan, RemotePath)> {
+    let Some(parent) = path.parent() else { return Err(RemoteError::IsDirectory) };
+    Ok(match mode {
+        WriteMode::Create => (Plan::Create, path.clone()),
+        WriteMode::Replace { mode } => (Plan::Replace { target: path.clone(), mode }, temporary_path(&parent)),
+        WriteMode::Append { size } => (Plan::Append { size }, path.clone()),
+        WriteMode::Patch { offset, size } => (Plan::Patch { offset, size }, path.clone()),
+        WriteMode::Tail { offset, .. } => (Plan::Tail { offset }, path.clone()),
+    })
 }
 
 /// The commands that say where the bytes go.
@@ -166,18 +227,23 @@ impl Server {
         }
     }
 
+    /// What [`size_and_time_told`] understands the answers to.
+    fn size_and_time_questions(&self, path: &RemotePath) -> [Command; 2] {
+        // What listings say, where it is to be had: MDTM is in local time on some servers.
+        let time = if self.profile().mlst.is_yes() { Command::Mlst(path.clone()) } else { Command::Mdtm(path.clone()) };
+        [Command::Size(path.clone()), time]
+    }
+
     /// Size and modification time in one packet; the time where the server tells it so.
     pub(super) fn size_and_time(
         &self,
         path: &RemotePath,
         deadline: Instant,
     ) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
-        if let (true, Some(name)) = (self.profile().mlst.is_yes(), path.name()) {
-            // What listings say: MDTM is in local time on some servers.
-            let replies = self.ask(&[Command::Size(path.clone()), Command::Mlst(path.clone())], deadline)?;
-            let told = replies.get(1).and_then(|reply| facts_told(reply, &name));
-            if let (Some(size), Some(told)) = (replies.first().and_then(parse_number), told) {
-                return Ok((Some(size), told.modified));
+        if self.profile().mlst.is_yes() {
+            let replies = self.ask(&self.size_and_time_questions(path), deadline)?;
+            if let Some((size, modified)) = size_and_time_told(path, &replies) {
+                return Ok((Some(size), modified));
             }
         }
         let replies = self.ask(&[Command::Size(path.clone()), Command::Mdtm(path.clone())], deadline)?;
@@ -191,7 +257,35 @@ impl Server {
     }
 }
 
+/// Size and time in the replies to the two questions; `None` where they do not tell.
+fn size_and_time_told(path: &RemotePath, replies: &[Reply]) -> Option<(u64, Option<Timestamp>)> {
+    let [size, time] = replies else { return None };
+    let size = parse_number(size).filter(|_| size.code().number() == 213)?;
+    if let Some(told) = facts_told(time, &path.name()?) {
+        return Some((size, told.modified));
+    }
+    // Both replies have the code 213: where they have changed places, only their form tells.
+    let modified = parse_mdtm_reply(time);
+    (modified.is_some() || !is_done(time)).then_some((size, modified))
+}
+
 impl FtpWriteStream {
+    /// Of what has begun, or is about to.
+    fn new(server: &Arc<Server>, path: RemotePath, plan: Plan) -> Self {
+        server.known.leftovers.begin(&path);
+        Self {
+            transfer: None,
+            lease: None,
+            server: Arc::clone(server),
+            path,
+            is_unfinished: matches!(plan, Plan::Create | Plan::Replace { .. }),
+            plan,
+            sent: 0,
+            checksum: 0,
+            ended: None,
+        }
+    }
+
     /// Where the first of the bytes goes.
     fn start(&self) -> u64 {
         match self.plan {
@@ -216,14 +310,43 @@ impl FtpWriteStream {
         let result = transfer.finish_writing();
         // The questions that follow may need the connection, and nobody may hold one while asking for another.
         self.lease = None;
-        match result {
-            Ok(_) => Ok(None),
-            // 426 and its like, when all data was handed over: whether it arrived, the size tells.
-            Err(error) if error.is_worth_another_try() || matches!(error, PoolError::TimedOut { .. }) => {
-                Ok(Some(error))
-            }
-            Err(error) => Err(self.explain(error)),
+        result.err().map(|error| self.is_lost(error)).transpose()
+    }
+
+    /// An error that leaves open what the server has.
+    ///
+    /// # Errors
+    /// What any other means.
+    fn is_lost(&self, error: PoolError) -> RemoteResult<PoolError> {
+        // 426 and its like, when all data was handed over: whether it arrived, the size tells.
+        if error.is_worth_another_try() || matches!(error, PoolError::TimedOut { .. }) {
+            return Ok(error);
         }
+        Err(self.explain(error))
+    }
+
+    /// The proof that all is there, for which what was asked behind the transfer may do.
+    fn prove(&self, Ended { lost, answers }: Ended) -> RemoteResult<Stored> {
+        if let Some(error) = &lost {
+            tracing::info!(path = %self.path, %error, "the completion reply is lost; what is there decides");
+        }
+        let expected = self.size_expected();
+        let told = size_and_time_told(&self.path, &answers).filter(|(size, _)| lost.is_none() && *size == expected);
+        let stored = match told {
+            Some((size, modified)) => self.proved(size, modified),
+            None => self.prove_size(lost)?,
+        };
+        if self.is_length_no_proof() {
+            self.prove_content()?;
+        }
+        Ok(stored)
+    }
+
+    fn proved(&self, size: u64, modified: Option<Timestamp>) -> Stored {
+        if let Some(modified) = modified {
+            self.server.known.leftovers.learn_time(modified);
+        }
+        Stored { size, modified }
     }
 
     /// What it means that the server gave the transfer up. libunftp says 150 before it has looked where the file goes.
@@ -248,10 +371,7 @@ impl FtpWriteStream {
         loop {
             let (size, modified) = self.server.size_and_time(&self.path, deadline)?;
             if size == Some(expected) {
-                if let Some(modified) = modified {
-                    self.server.known.leftovers.learn_time(modified);
-                }
-                return Ok(Stored { size: expected, modified });
+                return Ok(self.proved(expected, modified));
             }
             if Instant::now() >= settled {
                 let told = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
@@ -313,23 +433,21 @@ impl FtpWriteStream {
     }
 
     /// Puts the complete file in the place of the old one.
-    fn promote(&self, target: &RemotePath, mode: Option<u32>, stored: Stored) -> RemoteResult<Stored> {
-        let server = &self.server;
-        let deadline = server.deadline();
-        if let Some(mode) = mode {
-            // A server that cannot set them keeps its default: the content counts.
-            if let Err(error) = server.set_mode(&self.path, mode, deadline) {
-                tracing::debug!(path = %target, %error, "the permission bits of the replaced file are not kept");
-            }
-        }
-        server.rename_checked(&self.path, target, deadline)?;
+    fn promote(
+        &self,
+        target: &RemotePath,
+        mode: Option<u32>,
+        time: Option<Timestamp>,
+        stored: Stored,
+    ) -> RemoteResult<(Stored, Option<Timestamp>)> {
+        let promoted = self.server.promote(&self.path, target, mode, time, self.server.deadline())?;
         // swiftp says 250 to a rename onto a taken name, and does nothing.
-        match server.size_of(target, deadline)? {
-            Some(size) if size == stored.size => Ok(stored),
-            size => Err(RemoteError::Failed {
-                reason: format!("{} bytes were to replace the file, and the server says {size:?}", stored.size),
-            }),
+        if promoted.size == Some(stored.size) {
+            let modified = promoted.time_kept.or(stored.modified);
+            return Ok((Stored { modified, ..stored }, promoted.time_kept));
         }
+        let reason = format!("{} bytes were to replace the file, and the server says {:?}", stored.size, promoted.size);
+        Err(RemoteError::Failed { reason })
     }
 }
 
@@ -357,25 +475,27 @@ impl WriteStream for FtpWriteStream {
     }
 
     fn finish(&mut self) -> RemoteResult<Stored> {
-        let lost = self.end_transfer()?;
-        if let Some(error) = &lost {
-            tracing::info!(path = %self.path, %error, "the completion reply is lost; what is there decides");
-        }
-        let stored = self.prove_size(lost)?;
-        if self.is_length_no_proof() {
-            self.prove_content()?;
-        }
-        let stored = match &self.plan {
-            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => stored,
-            Plan::Replace { target, mode } => self.promote(target, *mode, stored)?,
+        Ok(self.finish_dated(None)?.0)
+    }
+
+    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+        let ended = match self.ended.take() {
+            Some(ended) => ended,
+            None => Ended { lost: self.end_transfer()?, answers: Vec::new() },
+        };
+        let stored = self.prove(ended)?;
+        let finished = match &self.plan {
+            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => (stored, None),
+            Plan::Replace { target, mode } => self.promote(target, *mode, time, stored)?,
         };
         self.is_unfinished = false;
-        Ok(stored)
+        Ok(finished)
     }
 
     fn resume(&mut self) -> RemoteResult<u64> {
         self.transfer = None;
         self.lease = None;
+        self.ended = None;
         let deadline = self.server.deadline();
         let start = self.start();
         let there = self.settled_size(deadline)?;

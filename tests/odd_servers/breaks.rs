@@ -3,6 +3,7 @@
 
 use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, WriteMode};
 
+use super::at_once::{ORDERLY, store_whole};
 use super::odd_server::{Break, OddServer, Quirks};
 use super::{REPLACE, fill, names, options, path, read, write};
 
@@ -24,8 +25,12 @@ fn start(quirks: &Quirks) -> (OddServer, FtpRemote) {
 
 /// Breaks the connection at each command in turn; the operation has to succeed, and to leave what it leaves unbroken.
 fn survives(operation: Operation, breaks: &[Break]) {
+    survives_on(Quirks::default(), operation, breaks);
+}
+
+fn survives_on(quirks: Quirks, operation: Operation, breaks: &[Break]) {
     for has_facts in [true, false] {
-        let quirks = Quirks { has_facts, sets_time_by: &["MFMT"], ..Quirks::default() };
+        let quirks = Quirks { has_facts, sets_time_by: &["MFMT"], ..quirks.clone() };
         let (server, remote) = start(&quirks);
         let before = server.dialogue().commands().len();
         operation(&remote).unwrap();
@@ -115,4 +120,13 @@ fn file_is_replaced_or_the_break_is_told_and_nothing_is_left_behind() {
 #[test]
 fn file_is_created_or_the_break_is_told() {
     survives(|remote| again(|| write(remote, "/new", WriteMode::Create, "new").map(|_| ())), &BREAKS);
+}
+
+#[test]
+fn file_stored_at_once_is_there_or_the_break_is_told_and_nothing_is_left_behind() {
+    let quirks = Quirks { banner: ORDERLY, ..Quirks::default() };
+    let replace: Operation = |remote| again(|| store_whole(remote, "/old", REPLACE, "new").map(|_| ()));
+    survives_on(quirks.clone(), replace, &BREAKS);
+    let create: Operation = |remote| again(|| store_whole(remote, "/new", WriteMode::Create, "new").map(|_| ()));
+    survives_on(quirks, create, &[BREAKS.as_slice(), &[Break::AfterData]].concat());
 }

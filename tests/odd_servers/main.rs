@@ -10,6 +10,7 @@ use ftpfs::protocol::RemotePath;
 use ftpfs::remote::{FileTransfers as _, FtpRemote, Remote, RemoteError, Stored, TransferError, WriteMode};
 use odd_server::{OddServer, Quirks};
 
+mod at_once;
 mod breaks;
 mod data_connections;
 mod listings;

@@ -20,7 +20,7 @@ type Promise = fn(&dyn Remote, &RemotePath);
 /// Checks the promises that can be kept with one connection to the server, where nothing can be asked while a file
 /// is written.
 pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
-    let promises: [(&str, Promise); 20] = [
+    let promises: [(&str, Promise); 21] = [
         ("empty", empty_directory_lists_as_empty_and_complete),
         ("listing", listing_shows_what_was_made_and_nothing_else),
         ("missing", what_is_missing_is_not_found_whatever_is_asked),
@@ -28,6 +28,7 @@ pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
         ("ranges", range_is_read_from_any_offset),
         ("create", created_file_has_the_bytes_that_were_written),
         ("replace", replaced_file_has_the_new_content_alone),
+        ("whole", content_sent_as_a_whole_is_the_file),
         ("abandon", abandoned_write_leaves_nothing_behind),
         ("append", appended_bytes_stand_behind_the_old_ones_or_nothing_happens),
         ("patch", patched_bytes_stand_in_the_midst_of_the_old_ones_or_nothing_happens),
@@ -194,6 +195,36 @@ fn file_that_is_being_replaced_has_its_old_content(remote: &dyn Remote, director
     assert_eq!(content(remote, &file), b"old");
     stream.finish().unwrap();
     assert_eq!(content(remote, &file), b"new content");
+}
+
+fn content_sent_as_a_whole_is_the_file(remote: &dyn Remote, directory: &RemotePath) {
+    let time = Timestamp { seconds: 1_000_000_000, nanoseconds: 0, precision: Precision::Second };
+    let file = in_directory(directory, "file");
+    let mut mode = WriteMode::Create;
+    for len in [0_usize, 1, 8 << 10, 32 << 10, (32 << 10) + 1, 1 << 20] {
+        let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        let mut stream = remote.open_whole(&file, mode, &bytes).unwrap();
+        let (stored, kept) = stream.finish_dated(Some(time)).unwrap();
+        assert_eq!(stored.size, len as u64);
+        assert_eq!(content(remote, &file), bytes, "{len} bytes");
+        if let Some(kept) = kept {
+            assert_eq!((kept.seconds, stored.modified.map(|time| time.seconds)), (time.seconds, Some(time.seconds)));
+            assert_eq!(remote.stat(&file).unwrap().modified.unwrap().seconds, time.seconds);
+        }
+        // Now the way to set times is known, and may go with the next one.
+        let _ = remote.set_modified(&file, Timestamp { seconds: 900_000_000, ..time });
+        mode = WriteMode::Replace { mode: Some(0o640) };
+        assert_eq!(names(remote, directory), [b"file"]);
+    }
+    // One that is not finished is not there.
+    drop(remote.open_whole(&file, mode, b"never").unwrap());
+    drop(remote.open_whole(&in_directory(directory, "new"), WriteMode::Create, b"never").unwrap());
+    assert_eq!(names(remote, directory), [b"file"]);
+    assert_eq!(remote.stat(&file).unwrap().size, Some(1 << 20));
+    let absent = in_directory(&in_directory(directory, "absent"), "file");
+    assert_error(remote.open_whole(&absent, WriteMode::Create, b"x").and_then(|mut stream| stream.finish()), |error| {
+        matches!(error, RemoteError::NotFound | RemoteError::Refused { .. })
+    });
 }
 
 fn abandoned_write_leaves_nothing_behind(remote: &dyn Remote, directory: &RemotePath) {

@@ -92,6 +92,8 @@ pub(crate) struct Quirks {
     pub(crate) completion: &'static str,
     /// The completion reply is said before the data moves.
     pub(crate) completion_first: bool,
+    /// So many commands that came with a STOR are answered before its data is taken.
+    pub(crate) answers_early: usize,
     /// What RNTO does where the name is taken.
     pub(crate) rename_over: RenameOver,
     /// What STOR does where the name is taken.
@@ -149,6 +151,7 @@ impl Default for Quirks {
             preliminary: "150 Here it comes",
             completion: "226 Done",
             completion_first: false,
+            answers_early: 0,
             rename_over: RenameOver::Replaces,
             store: Store::Replaces,
             restarted_store: RestartedStore::KeepsTail,
@@ -608,6 +611,13 @@ impl<'a> Session<'a> {
         self.say(quirks.preliminary);
         if quirks.completion_first {
             self.say(quirks.completion);
+        }
+        for _ in 0..quirks.answers_early {
+            if self.dialogue.has_more()
+                && let Some(command) = self.dialogue.next_command()
+            {
+                self.obey(&command);
+            }
         }
         let Some(mut data) = self.dialogue.accept_or_notice() else { return self.say("425 Nobody came") };
         let mut buffer = vec![0; 64 << 10];

@@ -1,0 +1,189 @@
+//! A small upload at once: the command, the questions about its result, the data and its end, none of which waits for a reply.
+//!
+//! Whether it was stored is told by the same two proofs as ever, the completion reply and what the questions behind it are answered. What is
+//! sent too early is harmless in each outcome:
+//!
+//! - Refused: the data lies on a connection that nobody reads, and no more of it is sent than the two systems keep for a server that does
+//!   not read. Nothing shows that anything was stored, so nothing is taken away either: the name may be another client's.
+//! - Cut off before the preliminary reply: the same, whatever is found under the name.
+//! - Cut off behind it: the upload has begun, and its size tells how far it came.
+//! - Answered out of order, by a server that answers the questions while the transfer runs: found out by a reply that fits no upload. None of
+//!   the replies is believed then, and the size is asked for anew.
+//!
+//! Not here: for which files that may be done (`remote::store`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{ActiveTransfer, Direction, Starting, refused};
+use crate::connection::deadlines::after;
+use crate::connection::{ConnectionError, Ticket};
+use crate::pool::data_tls::{DataTls, Expected};
+use crate::pool::error::PoolError;
+use crate::pool::lease::Lease;
+use crate::pool::session::Session;
+use crate::pool::{ServerKind, Verdict, opening};
+use crate::protocol::command::Encoding;
+use crate::protocol::{Command, Reply, Transfer};
+
+/// Data that is sent before the server has agreed to take any. It fits into the buffers of both systems, so that nobody waits on a
+/// connection that a refused command has left without a reader; what is more waits for a window of this size anyway.
+const UNASKED_LEN: usize = 32 << 10;
+
+/// Bytes of commands that go behind each other. ProFTPD and Pure-FTPd refuse what they find on the way while a transfer runs, and queue only
+/// what they have read in one go with its command.
+const QUEUED_BYTES_MAX: usize = 900;
+
+/// An upload that has begun, and its end.
+#[derive(Debug)]
+pub struct AtOnce {
+    /// The completion reply, or why there is none.
+    pub end: Result<Reply, PoolError>,
+    /// The replies to the questions, each from behind the completion reply. None where they could not go behind the command.
+    pub answers: Vec<Reply>,
+}
+
+impl Lease {
+    /// Stores `bytes` by `command` (STOR, APPE), and asks `questions` behind it where this server answers them behind it; all of it
+    /// at once, where the server is known to take it so.
+    ///
+    /// # Errors
+    /// As for [`Self::start`]: nothing shows that the upload has begun.
+    pub fn store_at_once(
+        &mut self,
+        command: Command,
+        bytes: &[u8],
+        questions: &[Command],
+        deadline: Instant,
+    ) -> Result<AtOnce, PoolError> {
+        let session = Arc::clone(self.session());
+        // A restart offset that may be left over has to be taken back first, and that has to be seen.
+        if !session.is_known_to_queue() || session.has_restart_left_over() {
+            let mut active = ActiveTransfer::start(session, &[], command, Direction::Send, deadline)?;
+            let end = active.write_all(bytes).and_then(|()| active.end_writing());
+            return Ok(AtOnce { end, answers: Vec::new() });
+        }
+        let questions = if fit_together(&command, questions) { questions } else { &[] };
+        ActiveTransfer::store_at_once(session, command, bytes, questions, deadline)
+    }
+}
+
+impl Session {
+    /// Whether the server leaves alone what comes before its time: data that overtakes the transfer's command, since it takes the connection
+    /// only when it has that, and commands behind it. Measured on these; pyftpdlib takes both at once, and loses them.
+    fn is_known_to_queue(&self) -> bool {
+        let is_known = match self.profile().kind() {
+            ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd => true,
+            ServerKind::Pyftpdlib | ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => false,
+        };
+        is_known && self.control().is_pipelining() && !self.profile().answers_during_transfer.is_yes()
+    }
+
+    /// A reply has come that does not fit: what is in doubt is all that was sent behind the transfer.
+    fn has_lost_step(&self) -> bool {
+        matches!(self.control().failure(), Some(ConnectionError::OutOfStep { .. }))
+    }
+}
+
+impl ActiveTransfer {
+    fn store_at_once(
+        session: Arc<Session>,
+        command: Command,
+        bytes: &[u8],
+        questions: &[Command],
+        deadline: Instant,
+    ) -> Result<AtOnce, PoolError> {
+        let tls = DataTls::plan(&session)?;
+        let expected = Expected::of(&[], &command);
+        let opening = opening::open(&session, None, &command, deadline)?;
+        session.profile().traffic.count_transfer();
+        let verb = command.verb();
+        let commands: Vec<Command> = [command].into_iter().chain(questions.iter().cloned()).collect();
+        let mut tickets = session.control().send(&commands, deadline)?.into_iter();
+        let Some(ticket) = tickets.next() else {
+            return Err(PoolError::TimedOut { during: "sending a command", sent: false });
+        };
+        let active = Self::requested(&session, ticket, verb, tls, expected);
+        let starting = Starting { session: Arc::clone(&session), opening: Some(opening), deadline, is_at_once: true };
+        let mut active = starting.begin(active, Direction::Send)?;
+        let end = active.send_at_once(bytes, deadline);
+        let answers = match &end {
+            Ok(_) | Err(PoolError::Aborted { .. } | PoolError::Refused { .. }) => {
+                wait_for_all(tickets, after(session.options().deadlines.reply))
+            }
+            // Without its own reply there are none behind it.
+            Err(_) => Vec::new(),
+        };
+        active.judge(end, answers)
+    }
+
+    fn send_at_once(&mut self, bytes: &[u8], deadline: Instant) -> Result<Reply, PoolError> {
+        let (unasked, rest) = bytes.split_at_checked(UNASKED_LEN).unwrap_or((bytes, &[]));
+        self.write_all(unasked)?;
+        if !rest.is_empty() {
+            self.await_agreement(deadline)?;
+            self.write_all(rest)?;
+        }
+        self.end_writing()
+    }
+
+    /// Waits for the server's word on the command.
+    fn await_agreement(&mut self, deadline: Instant) -> Result<(), PoolError> {
+        while self.transfer == Transfer::Requested {
+            self.next_reply(deadline)?;
+        }
+        match (self.transfer, &self.completion) {
+            (Transfer::Failed(_), Some(reply)) => Err(self.failed(reply.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the replies are worth.
+    fn judge(&self, end: Result<Reply, PoolError>, answers: Vec<Reply>) -> Result<AtOnce, PoolError> {
+        let session = &self.session;
+        // A size in place of the completion reply, or what fits nothing: the questions were answered while the transfer ran.
+        let is_answer = |reply: &Reply| reply.code().number() == 213;
+        let is_lost_step = session.has_lost_step() || end.as_ref().is_ok_and(is_answer);
+        if is_lost_step {
+            tracing::info!("the server answers commands while a transfer runs: none go behind one any more");
+            session.profile().answers_during_transfer.learn(Verdict::Yes);
+            session.control().close();
+        }
+        match end {
+            // Nothing shows that it was this command that put there what may be there.
+            Err(PoolError::Aborted { reply } | PoolError::Refused { reply, .. })
+                if !self.is_announced && !is_lost_step =>
+            {
+                Err(refused(self, reply))
+            }
+            end if is_lost_step || end.is_err() && !self.is_announced => {
+                let reason = String::from("the replies to the upload came in another order");
+                let error = end.err().filter(|_| !is_lost_step).unwrap_or(PoolError::Broken { reason });
+                if self.is_announced { Ok(AtOnce { end: Err(error), answers: Vec::new() }) } else { Err(error) }
+            }
+            // It may have begun; what is there tells.
+            Err(PoolError::Aborted { reply } | PoolError::Refused { reply, .. }) if reply.code().number() == 425 => {
+                Ok(AtOnce { end: Err(PoolError::Broken { reason: reply.to_string() }), answers: Vec::new() })
+            }
+            // Only behind a completion that is nothing else are the answers from behind it.
+            Ok(reply) if !self.is_announced || !matches!(reply.code().number(), 226 | 250) => {
+                Ok(AtOnce { end: Ok(reply), answers: Vec::new() })
+            }
+            end => Ok(AtOnce { end, answers }),
+        }
+    }
+}
+
+/// Whether the server reads them all in one go.
+fn fit_together(command: &Command, behind: &[Command]) -> bool {
+    let mut lines = Vec::new();
+    [command]
+        .into_iter()
+        .chain(behind)
+        .all(|command| command.encode(&mut lines, Encoding::default()).is_ok() && lines.len() <= QUEUED_BYTES_MAX)
+}
+
+/// All replies, or those up to the first that does not come.
+fn wait_for_all(tickets: impl Iterator<Item = Ticket>, deadline: Instant) -> Vec<Reply> {
+    tickets.map_while(|ticket| ticket.wait(deadline).ok()).collect()
+}
