@@ -73,8 +73,8 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::Write,
-        now: [5, 5, 5, 5],
-        target: [1, 1, 1, 1],
+        now: [3, 3, 3, 5],
+        target: [1, 1, 1, 3],
     },
     Row {
         operation: "a small file that replaces another",
@@ -83,8 +83,8 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::Write,
-        now: [7, 7, 7, 7],
-        target: [2, 2, 2, 2],
+        now: [4, 4, 4, 6],
+        target: [2, 2, 2, 4],
     },
     Row {
         operation: "rm",
