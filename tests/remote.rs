@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use ftpfs::pool::ServerOptions;
 use ftpfs::protocol::{EntryKind, Name, RemotePath, Secret};
 use ftpfs::remote::memory::MemoryRemote;
-use ftpfs::remote::{FileTransfers as _, FtpRemote, Remote as _, RemoteError, WriteMode};
+use ftpfs::remote::{FileTransfers as _, FtpRemote, OperationKind, Remote as _, RemoteError, WriteMode};
 use servers::{PASSWORD, Server, ServerKind, ServerSettings, USER};
 
 #[path = "support/contract.rs"]
@@ -96,6 +96,52 @@ fn symbolic_links_are_shown_as_links_with_their_targets(kind: ServerKind) {
     remote.remove_file(&path("/to file")).unwrap();
     remote.remove_file(&path("/broken")).unwrap();
     assert_eq!(fs::read(folder.join("f")).unwrap(), b"12345");
+}
+
+fn directories_of_odd_names_are_listed_whole_whichever_way_the_server_is_asked(kind: ServerKind) {
+    let Some((server, remote)) = start(kind) else { return };
+    let odd = ["known", "known 2", "a b", "[x]*", "-dash", "~", "café", "{a,b}", "x->y"];
+    for directory in odd {
+        let folder = server.folder().join(directory);
+        fs::create_dir(&folder).unwrap();
+        for name in [".hidden", "plain", "sp ace", "-la", "[a-z]*", "213 End", "link -> x"] {
+            fs::write(folder.join(name), directory).unwrap();
+        }
+        symlink("no/where", folder.join("link")).unwrap();
+    }
+    fs::create_dir(server.folder().join("empty")).unwrap();
+    fs::write(server.folder().join("file"), "").unwrap();
+    server.give("");
+    let connections = || {
+        let operations = remote.connections().unwrap().traffic.operations;
+        operations.iter().find(|operation| operation.kind == OperationKind::List).unwrap().tally.data_connections
+    };
+    let mut before = 0;
+    for (index, directory) in odd.into_iter().enumerate() {
+        let listing = remote.list(&path(format!("/{directory}"))).unwrap();
+        let mut names: Vec<_> = listing.entries.iter().map(|entry| entry.name.to_string()).collect();
+        names.sort_unstable();
+        let expected = ["-la", ".hidden", "213 End", "[a-z]*", "link", "link -> x", "plain", "sp ace"];
+        assert_eq!(names, expected, "{directory}: {listing:?}");
+        assert!(listing.complete, "{directory}");
+        if index == 1 {
+            before = connections();
+        }
+    }
+    let empty = remote.list(&path("/empty")).unwrap();
+    assert_eq!((empty.entries.len(), empty.complete), (0, true));
+    assert!(matches!(remote.list(&path("/missing")), Err(RemoteError::NotFound)));
+    assert!(matches!(remote.list(&path("/file")), Err(RemoteError::NotDirectory)));
+    fs::set_permissions(server.folder().join("a b"), Permissions::from_mode(0o000)).unwrap();
+    let closed = remote.list(&path("/a b"));
+    assert!(matches!(closed, Err(RemoteError::Refused { .. })), "{closed:?}");
+    fs::remove_dir_all(server.folder().join("known")).unwrap();
+    assert!(matches!(remote.list(&path("/known")), Err(RemoteError::NotFound)));
+    // The missing ones and the closed one may have cost one each.
+    let listed = odd.len() as u64 - 2 + 5;
+    let most = if kind == ServerKind::Vsftpd { 0 } else { listed };
+    let opened = connections() - before;
+    assert!(kind == ServerKind::Embedded || opened <= most, "{opened} data connections");
 }
 
 fn files_lie_in_the_servers_folder_as_they_were_written(kind: ServerKind) {
@@ -269,18 +315,21 @@ on! {
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
+        directories_of_odd_names_are_listed_whole_whichever_way_the_server_is_asked
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
         restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     proftpd = Proftpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
+        directories_of_odd_names_are_listed_whole_whichever_way_the_server_is_asked
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
         restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     pure_ftpd = PureFtpd:
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
+        directories_of_odd_names_are_listed_whole_whichever_way_the_server_is_asked
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
         restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed
         listing_that_was_cut_short_proves_nothing_absent
@@ -289,6 +338,7 @@ on! {
         contract_holds contract_holds_on_one_connection contract_holds_without_pipelining
         symbolic_links_are_shown_as_links_with_their_targets files_lie_in_the_servers_folder_as_they_were_written
         names_that_lie_in_the_folder_can_be_read
+        directories_of_odd_names_are_listed_whole_whichever_way_the_server_is_asked
         directory_that_may_not_be_looked_into_is_neither_empty_nor_its_files_absent
         restarted_server_costs_no_operation_its_truth half_an_upload_that_nobody_goes_on_with_is_removed;
     embedded = Embedded:

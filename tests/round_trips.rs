@@ -46,8 +46,8 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::List,
-        now: [3, 8, 3, 6],
-        target: [1, 1, 1, 1],
+        now: [1, 5, 3, 4],
+        target: [1, 2, 1, 2],
     },
     Row {
         operation: "attributes of one name",
@@ -129,7 +129,7 @@ const ROWS: [Row; 9] = [
 ];
 
 /// From the start to the end of the first listing: the connection, the login, the listing.
-const FIRST_LISTING: ([u64; 4], [u64; 4]) = ([11, 17, 8, 14], [5, 5, 5, 5]);
+const FIRST_LISTING: ([u64; 4], [u64; 4]) = ([9, 10, 8, 9], [5, 5, 5, 5]);
 
 fn path(text: &str) -> RemotePath {
     RemotePath::parse(text.as_bytes()).unwrap()

@@ -437,6 +437,7 @@ impl Inner {
     fn retire(&self, session: &Session) {
         if let Some(ConnectionError::OutOfStep { .. }) = session.control().failure()
             && session.control().is_pipelining()
+            && !session.is_blameless.load(Ordering::Relaxed)
         {
             tracing::warn!("a reply came out of step: one command at a time from now on");
             self.profile.pipelining.learn_if(false);

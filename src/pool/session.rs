@@ -40,6 +40,8 @@ pub struct Session {
     /// A REST was accepted and its transfer never began: some servers apply it to the next one.
     pub(super) restart_left_over: AtomicBool,
     current_directory: Mutex<Option<RemotePath>>,
+    /// What comes out of step on it is not the server's way with several commands in flight.
+    pub(super) is_blameless: AtomicBool,
     /// How many round trips its login took, until somebody has waited for that.
     login_round_trips: AtomicU64,
 }
@@ -89,6 +91,7 @@ impl Session {
             options: Arc::clone(options),
             restart_left_over: AtomicBool::new(false),
             current_directory: Mutex::new(None),
+            is_blameless: AtomicBool::new(false),
             login_round_trips: AtomicU64::new(0),
         };
         let greeting = greeting.wait(session.login_deadline()).map_err(refused_by_421)?;
@@ -318,6 +321,11 @@ impl Session {
     /// Remembers where a CWD has led; `None` where it is in doubt.
     pub fn set_current_directory(&self, directory: Option<RemotePath>) {
         *self.current_directory.lock() = directory;
+    }
+
+    /// If the connection is out of step, it is for what was in a reply, and not for having several commands in flight.
+    pub fn blame_the_reply(&self) {
+        self.is_blameless.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn has_restart_left_over(&self) -> bool {

@@ -154,6 +154,11 @@ pub enum Command {
     },
     /// STAT: the session's state, or a listing on the control connection (RFC 959 §4.1.3).
     Stat(Option<RemotePath>),
+    /// STAT of the current directory: servers expand wildcards in any other path, and cut it at spaces.
+    StatHere {
+        /// Options as `ls` has them, where the server takes them.
+        options: Option<&'static str>,
+    },
     /// SIZE: how many bytes a RETR would bring (RFC 3659 §4).
     Size(RemotePath),
     /// MDTM: when a file was last modified (RFC 3659 §3).
@@ -259,7 +264,7 @@ impl Command {
             Self::Mlsd(_) => "MLSD",
             Self::Mlst(_) => "MLST",
             Self::List { .. } => "LIST",
-            Self::Stat(_) => "STAT",
+            Self::Stat(_) | Self::StatHere { .. } => "STAT",
             Self::Size(_) => "SIZE",
             Self::Mdtm(_) | Self::MdtmSet { .. } => "MDTM",
             Self::Mfmt { .. } => "MFMT",
@@ -326,6 +331,7 @@ impl Command {
             // ABOR may be answered by the transfer's own 225 or 226; SITE and STAT by what their servers like.
             Self::Abor
             | Self::Stat(_)
+            | Self::StatHere { .. }
             | Self::SiteUtime { .. }
             | Self::SiteChmod { .. }
             | Self::SiteSymlink { .. }
@@ -405,6 +411,7 @@ impl Command {
             | Self::Mlst(_)
             | Self::List { .. }
             | Self::Stat(_)
+            | Self::StatHere { .. }
             | Self::Size(_)
             | Self::Mdtm(_)
             | Self::MdtmSet { .. }
@@ -469,6 +476,7 @@ impl Command {
             | Self::Size(path)
             | Self::Mdtm(path)
             | Self::Avbl(path) => visit(path.as_bytes()),
+            Self::StatHere { options } => options.iter().copied().chain(["."]).for_each(|word| visit(word.as_bytes())),
             Self::Mlsd(path) | Self::Stat(path) => path.iter().for_each(|path| visit(path.as_bytes())),
             Self::List { options, path } => {
                 options.iter().for_each(|options| visit(options.as_bytes()));

@@ -26,15 +26,15 @@ const SLOWEST_KIB: Duration = Duration::from_secs(1);
 
 /// One listing as it came.
 #[derive(Default)]
-struct Fetched {
-    parsed: ParsedListing,
+pub(super) struct Fetched {
+    pub(super) parsed: ParsedListing,
     /// Whether the server said that there is more.
-    is_truncated: bool,
+    pub(super) is_truncated: bool,
 }
 
 impl Fetched {
     /// Whether a name that is not in it is absent, as far as this way of listing shows all names.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.parsed.is_understood() && !self.is_truncated && !is_likely_limit(self.parsed.entries.len())
     }
 
@@ -94,7 +94,14 @@ impl Server {
         if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
             return self.with_links(lease, directory, fetched, deadline);
         }
-        let fetched = self.fetch_lines(lease, directory, deadline)?;
+        let fetched = match self.fetch_status_alone(lease, directory, deadline)? {
+            Some(fetched) => fetched,
+            None => {
+                let fetched = self.fetch_lines(lease, directory, deadline)?;
+                self.compare_status(lease, directory, &fetched, deadline);
+                fetched
+            }
+        };
         // Whatever MLSD was refused with: it was about MLSD, not about the directory.
         self.profile().mlsd.learn(Verdict::No);
         let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
@@ -150,6 +157,17 @@ impl Server {
             Verdict::No => return fetch(None),
             Verdict::Unknown => {}
         }
+        // Measured: these three take it for an option, and then show `.`, which no name is.
+        if matches!(self.profile().kind(), ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd) {
+            match fetch(Some("-a")) {
+                Ok(all) if all.parsed.shows_dots => {
+                    verdict.learn(Verdict::Yes);
+                    return Ok(all);
+                }
+                Ok(_) | Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let plain = fetch(None)?;
         let all = match fetch(Some("-a")) {
             Ok(all) => all,
@@ -194,7 +212,11 @@ impl Server {
         let lacks_target = |entry: &Entry| entry.kind == EntryKind::Symlink && entry.link_target.is_none();
         let is_needed = shows_links.is_no() || self.known.is_comparing_listings();
         if is_needed || facts.parsed.entries.iter().any(lacks_target) {
-            match self.fetch_lines(lease, directory, deadline) {
+            let lines = match self.fetch_status_beside(lease, directory, &facts, deadline)? {
+                Some(lines) => Ok(lines),
+                None => self.fetch_lines(lease, directory, deadline),
+            };
+            match lines {
                 Ok(lines) => {
                     // A LIST that hides names may hide a broken link as well.
                     let shows_all = !self.profile().list_all.is_no() || lines.shows_dot_names();
@@ -299,7 +321,7 @@ fn add_links(entries: &mut Vec<Entry>, lines: Vec<Entry>) -> bool {
     had_hidden
 }
 
-fn context() -> Context {
+pub(super) fn context() -> Context {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Context { now_seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), ahead_of_utc_seconds: 0 }
 }

@@ -27,6 +27,7 @@ mod set_mode;
 mod set_modified;
 mod space;
 mod stat;
+mod status_listing;
 mod store;
 mod symlink;
 mod times;

@@ -214,6 +214,12 @@ pub(super) fn probe_path(directory: &RemotePath) -> RemotePath {
     own_path(directory, ".probe")
 }
 
+/// A number that nobody can guess, and that every server takes for the place in a file: vsftpd makes 0 of one with more than 15 digits.
+pub(super) fn random_number() -> u64 {
+    const LEAST: u64 = 100_000_000_000_000;
+    LEAST + RandomState::new().hash_one(Instant::now()) % (9 * LEAST)
+}
+
 fn own_path(directory: &RemotePath, suffix: &str) -> RemotePath {
     let name = Name::new(format!(".ftpfs-{}{suffix}", random_token()));
     directory.join(&name.expect("digits and letters are a name"))

@@ -17,6 +17,7 @@ mod listings;
 mod namespace;
 mod reads;
 mod replies;
+mod status_listings;
 mod times;
 mod writes;
 

@@ -20,6 +20,8 @@ pub(crate) struct Manner {
     pub(crate) hides_links: bool,
     /// Commands behind a transfer are answered while it runs, and a new port ends it.
     pub(crate) answers_during_transfers: bool,
+    /// LIST and STAT take `-a`, and then show `.`; else they show all names but that one, and STAT takes `-a` for a name.
+    pub(crate) takes_options: bool,
     /// The completion reply waits for the client's end of the data connection.
     pub(crate) holds_completion: bool,
 }
@@ -31,6 +33,7 @@ pub(crate) const VSFTPD: Manner = Manner {
     has_facts: false,
     hides_links: false,
     answers_during_transfers: false,
+    takes_options: true,
     holds_completion: false,
 };
 
@@ -41,6 +44,7 @@ pub(crate) const PROFTPD: Manner = Manner {
     has_facts: true,
     hides_links: true,
     answers_during_transfers: false,
+    takes_options: true,
     holds_completion: true,
 };
 
@@ -51,6 +55,7 @@ pub(crate) const PURE_FTPD: Manner = Manner {
     has_facts: true,
     hides_links: false,
     answers_during_transfers: false,
+    takes_options: true,
     holds_completion: false,
 };
 
@@ -61,6 +66,7 @@ pub(crate) const PYFTPDLIB: Manner = Manner {
     has_facts: true,
     hides_links: true,
     answers_during_transfers: true,
+    takes_options: false,
     holds_completion: false,
 };
 
@@ -253,10 +259,11 @@ impl Session {
     }
 
     fn lines(&self, tree: &Tree, directory: &str, shows_dots: bool) -> Vec<u8> {
-        let entries = tree.entries(directory).into_iter().filter(|(name, _)| shows_dots || !name.starts_with('.'));
+        let hides_none = shows_dots || !self.manner.takes_options;
+        let entries = tree.entries(directory).into_iter().filter(|(name, _)| hides_none || !name.starts_with('.'));
         let mut lines: String =
             entries.map(|(name, node)| format!("{}\r\n", line(Dialect::Unix, &name, &node, 0))).collect();
-        if shows_dots {
+        if shows_dots && self.manner.takes_options {
             for name in ["..", "."] {
                 lines.insert_str(0, &format!("{}\r\n", line(Dialect::Unix, name, &Node::Directory, 0)));
             }
@@ -297,7 +304,7 @@ impl Session {
             ("PWD", _) => format!("257 \"{}\"", if self.directory.is_empty() { "/" } else { &self.directory }),
             ("REST", _) => {
                 self.restart = argument.parse().unwrap();
-                "350 Go on".into()
+                format!("350 Going on at {argument}")
             }
             ("RANG", _) if self.manner.features.contains("RANG") => {
                 let (from, to) = argument.split_once(' ').unwrap();
@@ -347,10 +354,12 @@ impl Session {
     /// The listing of a directory, as a reply.
     fn status(&self, argument: &str, tree: &Tree) -> String {
         let (shows_dots, argument) = match argument.split_once(' ') {
-            Some(("-a", path)) => (true, path),
-            _ if argument == "-a" => (true, "."),
+            Some(("-a", path)) if self.manner.takes_options => (true, path),
             _ => (false, argument),
         };
+        if !tree.is_directory(&self.resolve(argument)) {
+            return "550 No such file".into();
+        }
         let lines = self.lines(tree, &self.resolve(argument), shows_dots);
         format!("213-Status follows:\r\n{}213 End of status", String::from_utf8(lines).unwrap())
     }

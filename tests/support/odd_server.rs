@@ -82,6 +82,8 @@ pub(crate) struct Quirks {
     pub(crate) dialect: Dialect,
     /// What LIST does with `-a`; without it, it hides names that begin with a dot.
     pub(crate) list_all: ListAll,
+    /// The reply to STAT of a directory, from the lines of LIST; `None` where it is not known.
+    pub(crate) status: fn(&[String]) -> Option<String>,
     /// After so many entries a listing ends.
     pub(crate) listing_limit: usize,
     /// What is said to a directory without entries, in place of an empty listing.
@@ -146,6 +148,7 @@ impl Default for Quirks {
             change_facts: |lines| lines,
             dialect: Dialect::Unix,
             list_all: ListAll::Option,
+            status: |_| None,
             listing_limit: usize::MAX,
             empty_listing: None,
             preliminary: "150 Here it comes",
@@ -376,7 +379,11 @@ impl<'a> Session<'a> {
             "EPSV" | "PASV" => self.listen(verb),
             "REST" => {
                 self.restart = if quirks.forgets_restart { 0 } else { argument.parse().unwrap() };
-                self.say("350 Go on");
+                self.say(&format!("350 Going on at {argument}"));
+            }
+            "STAT" => {
+                let lines = self.lines(true);
+                self.say(&(self.world.quirks.status)(&lines).unwrap_or_else(|| "502 Not here".into()));
             }
             "LIST" => self.list(argument),
             "MLSD" if quirks.has_facts => self.list_facts(),
@@ -518,14 +525,17 @@ impl<'a> Session<'a> {
             ("-a", ListAll::Refused) => return self.say("501 No options"),
             _ => false,
         };
-        let lines = self
-            .tree()
-            .entries(&self.directory)
-            .into_iter()
+        let lines = self.lines(shows_dots);
+        self.send_lines(lines);
+    }
+
+    fn lines(&self, shows_dots: bool) -> Vec<String> {
+        let quirks = &self.world.quirks;
+        let entries = self.tree().entries(&self.directory).into_iter();
+        entries
             .filter(|(name, _)| shows_dots || !name.starts_with('.'))
             .map(|(name, node)| line(quirks.dialect, &name, &node, quirks.list_ahead_seconds))
-            .collect();
-        self.send_lines(lines);
+            .collect()
     }
 
     fn list_facts(&mut self) {

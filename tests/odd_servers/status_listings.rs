@@ -1,0 +1,142 @@
+//! Listings by STAT on the control connection: when they are believed, and what ends that.
+
+use std::collections::BTreeSet;
+
+use ftpfs::remote::{FtpRemote, Listing, Remote as _, RemoteError};
+
+use super::odd_server::{OddServer, Quirks};
+use super::odd_tree::Node;
+use super::{assert_error, options, path};
+
+const VSFTPD: &str = "220 (vsFTPd odd)";
+const DOT: &str = "drwxr-xr-x 2 ftp ftp 4096 Jan  2  2024 .";
+
+/// A reply as vsftpd's.
+fn status(lines: &[String]) -> Option<String> {
+    Some([&["213-Status follows:".into(), DOT.into()], lines, &["213 End of status".into()]].concat().join("\r\n"))
+}
+
+/// A server without MLSD that has some directories of two files, and a client that has listed two of them.
+fn start(quirks: Quirks) -> (OddServer, FtpRemote) {
+    let server = OddServer::start(quirks);
+    {
+        let mut tree = server.tree();
+        for directory in ["/a", "/b", "/c", "/d", "/e"] {
+            tree.put(directory, Node::Directory);
+            tree.put_file(&format!("{directory}/one"), b"1");
+            tree.put_file(&format!("{directory}/.two"), b"22");
+        }
+    }
+    let remote = FtpRemote::connect(options(&server)).unwrap();
+    for directory in ["/a", "/b"] {
+        assert_eq!(names(&remote.list(&path(directory)).unwrap()), set(&[".two", "one"]));
+    }
+    (server, remote)
+}
+
+fn without_facts(status: fn(&[String]) -> Option<String>) -> Quirks {
+    Quirks { banner: VSFTPD, has_facts: false, status, ..Quirks::default() }
+}
+
+fn names(listing: &Listing) -> BTreeSet<String> {
+    listing.entries.iter().map(|entry| entry.name.to_string()).collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn status_alone_lists_once_it_was_the_same_as_list() {
+    let (server, remote) = start(without_facts(status));
+    let before = server.dialogue().count("LIST");
+    let listing = remote.list(&path("/c")).unwrap();
+    assert_eq!((names(&listing), listing.complete), (set(&[".two", "one"]), true));
+    assert_eq!(server.dialogue().count("LIST"), before);
+    assert_error(remote.list(&path("/missing")), |error| matches!(error, RemoteError::NotFound));
+}
+
+#[test]
+fn status_that_shows_less_than_list_is_never_believed() {
+    for hides in [
+        |lines: &[String]| status(&lines[..lines.len().min(1)]),
+        // Without `.` nobody knows whether it shows all, and whether it is a listing at all.
+        |lines: &[String]| status(lines).map(|reply| reply.replace(&format!("{DOT}\r\n"), "")),
+        |_: &[String]| Some(String::from("211-Status\r\n Logged in as anna\r\n211 End")),
+        |_: &[String]| Some(String::from("550 No such file")),
+    ] {
+        let (server, remote) = start(without_facts(hides));
+        for directory in ["/c", "/d", "/e"] {
+            let listing = remote.list(&path(directory)).unwrap();
+            assert_eq!((names(&listing), listing.complete), (set(&[".two", "one"]), true));
+        }
+        assert_eq!(server.dialogue().count("STAT"), 3, "it is asked no more");
+    }
+}
+
+#[test]
+fn name_that_ends_the_reply_hides_no_name_behind_it() {
+    let (server, remote) = start(without_facts(status));
+    server.tree().put_file("/c/n\r\n213 End of status\r\n350 Going on at 1\r\n350 Going on at 0", b"");
+    let listing = remote.list(&path("/c")).unwrap();
+    assert!(names(&listing).is_superset(&set(&[".two", "one"])), "{:?}", listing.entries);
+    assert!(!listing.complete, "LIST shows lines that are no entries");
+    let before = server.dialogue().count("STAT");
+    remote.list(&path("/c")).unwrap();
+    assert_eq!(server.dialogue().count("STAT"), before, "that directory is listed by LIST for good");
+    // And nothing that was said there is taken for an answer to something else, or for a server that cannot keep the order.
+    let before = server.dialogue().count("LIST");
+    assert_eq!(names(&remote.list(&path("/d")).unwrap()), set(&[".two", "one"]));
+    assert_eq!(server.dialogue().count("LIST"), before);
+}
+
+#[test]
+fn status_is_not_believed_without_the_number_behind_it() {
+    let quirks = Quirks { says: &[("REST ", "350 Go on")], ..without_facts(status) };
+    let (server, remote) = start(quirks);
+    for directory in ["/c", "/d", "/e", "/c", "/d", "/e"] {
+        let listing = remote.list(&path(directory)).unwrap();
+        assert_eq!((names(&listing), listing.complete), (set(&[".two", "one"]), true));
+    }
+    assert_eq!(server.dialogue().count("STAT"), 3);
+}
+
+#[test]
+fn directory_too_long_for_a_reply_goes_back_to_list_for_good() {
+    let (server, remote) = start(without_facts(status));
+    for number in 0..30_000 {
+        server.tree().put_file(&format!("/c/a-file-with-a-name-of-some-length-{number}"), b"");
+    }
+    let before = server.dialogue().count("STAT");
+    for _ in 0..3 {
+        let listing = remote.list(&path("/c")).unwrap();
+        assert_eq!((listing.entries.len(), listing.complete), (30_002, true));
+    }
+    assert_eq!(server.dialogue().count("STAT"), before + 1);
+    // The others are listed as before.
+    let lists = server.dialogue().count("LIST");
+    remote.list(&path("/d")).unwrap();
+    assert_eq!(server.dialogue().count("LIST"), lists);
+}
+
+#[test]
+fn links_that_mlsd_hides_are_told_by_status_beside_it() {
+    fn without_links(lines: Vec<String>) -> Vec<String> {
+        lines.into_iter().filter(|line| !line.contains("slink")).collect()
+    }
+    let start = |status| {
+        let quirks = Quirks { banner: "220 ProFTPD odd", change_facts: without_links, status, ..Quirks::default() };
+        let server = OddServer::start(quirks);
+        server.tree().put_file("/file", b"1");
+        server.tree().put("/link", Node::Link("nowhere".into()));
+        let remote = FtpRemote::connect(options(&server)).unwrap();
+        let listing = remote.list(&path("/")).unwrap();
+        assert_eq!((names(&listing), listing.complete), (set(&["file", "link"]), true));
+        server
+    };
+    assert_eq!(start(status).dialogue().count("LIST"), 0);
+    // One that shows less than MLSD may hide links as well.
+    let hides_files = |lines: &[String]| status(&lines[1..]);
+    assert!(start(hides_files).dialogue().count("LIST") > 0);
+    assert!(start(|_| None).dialogue().count("LIST") > 0);
+}
