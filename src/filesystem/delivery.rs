@@ -16,7 +16,7 @@ use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::journal::{JournalError, Sealed};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
-use crate::remote::{RemoteError, Stored, WriteMode};
+use crate::remote::{Finished, RemoteError, Stored, WriteMode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ enum Task {
 
 /// Where a delivery in the background got to.
 enum Sent {
-    All(Claim, Stored),
+    All(Claim, Finished),
     /// Somebody has the claim, and takes over what was begun.
     Stopped,
 }
@@ -62,7 +62,9 @@ impl Filesystem {
         let task = self.task(ino, &claim, false);
         let result = match task {
             Ok(Task::Send(parcel, mode)) => self.deliver_parcel(ino, claim, parcel, mode),
-            Ok(Task::Settle(parcel, stored)) => self.delivered(ino, &claim, &parcel, stored).map(|()| Outcome::Done),
+            Ok(Task::Settle(parcel, stored)) => {
+                self.delivered(ino, &claim, &parcel, stored.into()).map(|()| Outcome::Done)
+            }
             Ok(Task::Nothing) => Ok(Outcome::Done),
             Ok(Task::Later | Task::Again) => Ok(Outcome::Later),
             Ok(Task::SetAside(reason)) => Ok(self.refused(ino, &claim, &reason)),
@@ -120,7 +122,7 @@ impl Filesystem {
         let begun = begun.filter(|sending| id.is_some_and(|id| sending.is_meant_for(id)));
         let (parcel, mode) = match self.task(ino, claim, begun.is_some())? {
             Task::Send(parcel, mode) => (parcel, mode),
-            Task::Settle(parcel, stored) => return self.delivered(ino, claim, &parcel, stored),
+            Task::Settle(parcel, stored) => return self.delivered(ino, claim, &parcel, stored.into()),
             Task::Nothing => return Ok(()),
             Task::Again => return self.deliver_claimed(ino, claim, begun),
             Task::Later => return Err(FilesystemError::TimedOut { during: "another promise of the same file".into() }),
@@ -131,13 +133,13 @@ impl Filesystem {
             claim.got_on();
             true
         };
-        let stored = loop {
+        let finished = loop {
             let error = match send(&parcel, &mut sending, got_on) {
                 Ok(_all) => {
                     claim.got_on();
                     claim.content.lock().attempted = true;
-                    match sending.finish() {
-                        Ok(stored) => break stored,
+                    match sending.finish_dated(time_wanted(&claim.content, &parcel.pending)) {
+                        Ok(finished) => break finished,
                         Err(error) => error,
                     }
                 }
@@ -146,8 +148,8 @@ impl Filesystem {
             };
             std::thread::sleep(sending.bear(error)?);
         };
-        claim.content.lock().is_stored(parcel.pending.id, stored);
-        self.delivered(ino, claim, &parcel, stored)
+        claim.content.lock().is_stored(parcel.pending.id, finished.stored);
+        self.delivered(ino, claim, &parcel, finished)
     }
 
     /// What is to be delivered of a claimed file, and how.
@@ -225,10 +227,10 @@ impl Filesystem {
         let sending = self.begun_or_new(begun, &parcel, mode);
         let sent = send_in_background(&content, &parcel, sending);
         match sent {
-            Ok(Sent::All(claim, stored)) => {
+            Ok(Sent::All(claim, finished)) => {
                 drop(end);
-                content.lock().is_stored(parcel.pending.id, stored);
-                self.delivered(ino, &claim, &parcel, stored)?;
+                content.lock().is_stored(parcel.pending.id, finished.stored);
+                self.delivered(ino, &claim, &parcel, finished)?;
                 Ok(Outcome::Done)
             }
             Ok(Sent::Stopped) => Ok(Outcome::Later),
@@ -238,8 +240,9 @@ impl Filesystem {
 
     /// The server has proved to have what was pending of a claimed file: now its time and permissions, the record, and what is
     /// known of it here.
-    fn delivered(&self, ino: InodeNumber, claim: &Claim, parcel: &Parcel, stored: Stored) -> FilesystemResult<()> {
+    fn delivered(&self, ino: InodeNumber, claim: &Claim, parcel: &Parcel, finished: Finished) -> FilesystemResult<()> {
         let Some(journal) = &self.journal else { return Ok(()) };
+        let stored = finished.stored;
         let Parcel { pending, directory, name, path, .. } = parcel;
         // What was asked for meanwhile is newer; while the claim is held nothing more is.
         let (modified, mode) = {
@@ -251,13 +254,19 @@ impl Filesystem {
         let mut entry = Entry { name: name.clone(), size: Some(stored.size), unique: None, ..known };
         entry.modified = stored.modified.or_else(|| self.time_until_listed());
         let mut is_time_ours = stored.modified.is_none();
-        if let Some(time) = modified
+        if let Some(kept) = finished.time {
+            // Asked for with this claim: nothing newer can have been.
+            (entry.modified, is_time_ours) = (Some(kept), false);
+        } else if let Some(time) = modified
             && let Some(kept) = self.set_stored_time(path, time, &entry)?
         {
             (entry.modified, is_time_ours) = (Some(kept), false);
         }
         if let Some(mode) = mode {
-            entry.mode = self.try_set_mode(Access::Server, path, mode)?;
+            entry.mode = match finished.mode {
+                Some(kept) if kept == mode => Some(mode),
+                _ => self.try_set_mode(Access::Server, path, mode)?,
+            };
         }
         // Who reads it now goes on reading this: with the record its staging file has no name any more.
         claim.content.lock().stage(&self.staging)?;
@@ -407,8 +416,8 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
                 claim.got_on();
                 // From here on something of it may be there under its name, whatever is heard of it.
                 content.lock().attempted = true;
-                match sending.finish() {
-                    Ok(stored) => return Ok(Sent::All(claim, stored)),
+                match sending.finish_dated(time_wanted(content, &parcel.pending)) {
+                    Ok(finished) => return Ok(Sent::All(claim, finished)),
                     Err(error) => error,
                 }
             }
@@ -420,6 +429,12 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
             return Ok(leave(content, sending));
         }
     }
+}
+
+/// The time that a promised content is to have; what was asked for since it was taken up is newer.
+fn time_wanted(content: &Content, pending: &Pending) -> Option<Timestamp> {
+    let state = content.lock();
+    state.pending.as_ref().filter(|current| current.id == pending.id).unwrap_or(pending).modified
 }
 
 /// Notes how far a delivery is; false where somebody wants it to stop.

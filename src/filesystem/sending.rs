@@ -5,7 +5,7 @@
 use super::allowance::StreamPermit;
 use crate::journal::ContentId;
 use crate::protocol::{RemotePath, Timestamp};
-use crate::remote::{Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
+use crate::remote::{Finished, Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,25 +236,25 @@ impl Sending {
     /// # Errors
     /// The server's.
     pub(super) fn finish(&mut self) -> RemoteResult<Stored> {
-        Ok(self.finish_dated(None)?.0)
+        Ok(self.finish_dated(None)?.stored)
     }
 
-    /// The same, with the modification time set where that costs nothing more; with it comes the time it is proved to have.
+    /// The same, with the modification time set where that costs nothing more.
     ///
     /// # Errors
     /// The server's.
-    pub(super) fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+    pub(super) fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
         let size = match self.mode {
             WriteMode::Patch { size, .. } => size,
             _ => self.offset,
         };
-        let (stored, kept) = self.on_line(|stream| stream.finish_dated(time))?;
+        let finished = self.on_line(|stream| stream.finish_dated(time))?;
         self.line = Line::Closed;
-        if stored.size != size {
-            let reason = format!("{size} bytes should be in the file, and there are {}", stored.size);
+        if finished.stored.size != size {
+            let reason = format!("{size} bytes should be in the file, and there are {}", finished.stored.size);
             return Err(RemoteError::Failed { reason });
         }
-        Ok((stored, kept))
+        Ok(finished)
     }
 
     fn on_line<T>(&mut self, work: impl FnOnce(&mut dyn WriteStream) -> RemoteResult<T>) -> RemoteResult<T> {

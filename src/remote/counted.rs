@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::RemoteResult;
 use super::server::Server;
-use super::{ReadStream, Stored, WriteStream};
+use super::{Finished, ReadStream, Stored, WriteStream};
 use crate::pool::{Operation, OperationKind};
 use crate::protocol::Timestamp;
 
@@ -81,7 +81,7 @@ impl WriteStream for Counted<dyn WriteStream> {
         self.run(|stream| stream.finish())
     }
 
-    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
         self.run(|stream| stream.finish_dated(time))
     }
 

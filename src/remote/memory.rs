@@ -63,6 +63,8 @@ pub struct Behaviour {
     pub listing_entries_max: Option<usize>,
     /// Whether `finish` tells the modification time.
     pub finish_tells_time: bool,
+    /// Whether the end of a write sets time and permission bits too ([`super::WriteStream::finish_dated`]).
+    pub finish_sets_all: bool,
     /// What can be stored at most, in all files together.
     pub bytes_max: Option<u64>,
     /// The answer to a question for the space left.
@@ -95,6 +97,7 @@ impl Default for Behaviour {
             stat_tells_directories: true,
             listing_entries_max: None,
             finish_tells_time: false,
+            finish_sets_all: false,
             bytes_max: None,
             space: None,
             append: true,

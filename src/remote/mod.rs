@@ -97,6 +97,23 @@ pub enum WriteMode {
     },
 }
 
+/// What was proved together with the end of a write, beside the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// The content.
+    pub stored: Stored,
+    /// The modification time that was asked for, as the file has it now; `None` where it is still to be set ([`Remote::set_modified`]).
+    pub time: Option<Timestamp>,
+    /// The permission bits that were asked for, where they are set.
+    pub mode: Option<u32>,
+}
+
+impl From<Stored> for Finished {
+    fn from(stored: Stored) -> Self {
+        Self { stored, time: None, mode: None }
+    }
+}
+
 impl WriteMode {
     /// The permission bits that the file gets, where it is told them.
     pub(crate) fn mode_given(self) -> Option<u32> {
@@ -176,13 +193,12 @@ pub trait WriteStream: Send {
     /// Any of [`RemoteError`]: the content is then not proved to be there. For `Replace` the old one still is.
     fn finish(&mut self) -> RemoteResult<Stored>;
 
-    /// As [`Self::finish`], and sets the modification time where that costs no round trip of its own; with it comes the time that the file is proved
-    /// to have. `None` is no failure: [`Remote::set_modified`] is to be asked then.
+    /// As [`Self::finish`], and sets the modification time where that costs no round trip of its own.
     ///
     /// # Errors
-    /// As for [`Self::finish`].
-    fn finish_dated(&mut self, _time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
-        Ok((self.finish()?, None))
+    /// As for [`Self::finish`]. That the time could not be set is none.
+    fn finish_dated(&mut self, _time: Option<Timestamp>) -> RemoteResult<Finished> {
+        Ok(self.finish()?.into())
     }
 
     /// Takes up a write that failed, behind what the server says it has of it; returns how many bytes of this stream that is, and

@@ -35,6 +35,8 @@ pub(super) struct Promoted {
     pub(super) size: Option<u64>,
     /// The time that was asked for, where the file is proved to have it.
     pub(super) time_kept: Option<Timestamp>,
+    /// The permission bits that were asked for, where they are set.
+    pub(super) mode_kept: Option<u32>,
 }
 
 /// A rename that the server would not do.
@@ -160,16 +162,12 @@ impl Server {
             behind.extend(self.modified_questions(to));
         }
         let Some(replies) = self.order_rename(from, to, &before, &behind, deadline)? else {
-            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None });
+            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None, mode_kept: None });
         };
-        if let (Some(mode), true) = (mode, has_mode)
-            && let Err(error) = self.check_mode_set(from, mode, &replies.before, deadline)
-        {
-            tracing::debug!(path = %to, %error, "the permission bits of the replaced file are not kept");
-        }
+        let mode_kept = mode.filter(|mode| has_mode && self.is_mode_kept(from, *mode, &replies.before, deadline));
         if let Some(refusal) = self.judge_rename(from, to, &replies, deadline)? {
             self.resolve_refused_rename(from, to, &refusal, deadline)?;
-            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None });
+            return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None, mode_kept: None });
         }
         let size = match replies.behind.first().and_then(parse_number) {
             Some(size) => Some(size),
@@ -179,7 +177,15 @@ impl Server {
         let is_set = replies.before.last().is_some_and(is_done);
         let time_kept =
             time.map(|(_, time)| time).filter(|time| is_set && told.is_some_and(|told| told.seconds == time.seconds));
-        Ok(Promoted { size, time_kept })
+        Ok(Promoted { size, time_kept, mode_kept })
+    }
+
+    fn is_mode_kept(&self, path: &RemotePath, mode: u32, replies: &[Reply], deadline: Instant) -> bool {
+        let checked = self.check_mode_set(path, mode, replies, deadline);
+        if let Err(error) = &checked {
+            tracing::debug!(%path, %error, "the permission bits are not kept");
+        }
+        checked.is_ok()
     }
 
     /// Whether RNTO to a taken name says yes and does nothing (swiftp), tried out with two files of our own.

@@ -12,7 +12,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::refusal::Purpose;
 use super::server::{Server, facts_told, is_done, parse_number, parse_size_and_time, temporary_path};
-use super::{Stored, WriteMode, WriteStream};
+use super::{Finished, Stored, WriteMode, WriteStream};
 use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat};
 use crate::protocol::command::Command;
 use crate::protocol::reply::Reply;
@@ -439,12 +439,13 @@ impl FtpWriteStream {
         mode: Option<u32>,
         time: Option<Timestamp>,
         stored: Stored,
-    ) -> RemoteResult<(Stored, Option<Timestamp>)> {
+    ) -> RemoteResult<Finished> {
         let promoted = self.server.promote(&self.path, target, mode, time, self.server.deadline())?;
         // swiftp says 250 to a rename onto a taken name, and does nothing.
         if promoted.size == Some(stored.size) {
             let modified = promoted.time_kept.or(stored.modified);
-            return Ok((Stored { modified, ..stored }, promoted.time_kept));
+            let stored = Stored { modified, ..stored };
+            return Ok(Finished { stored, time: promoted.time_kept, mode: promoted.mode_kept });
         }
         let reason = format!("{} bytes were to replace the file, and the server says {:?}", stored.size, promoted.size);
         Err(RemoteError::Failed { reason })
@@ -475,17 +476,17 @@ impl WriteStream for FtpWriteStream {
     }
 
     fn finish(&mut self) -> RemoteResult<Stored> {
-        Ok(self.finish_dated(None)?.0)
+        Ok(self.finish_dated(None)?.stored)
     }
 
-    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<(Stored, Option<Timestamp>)> {
+    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
         let ended = match self.ended.take() {
             Some(ended) => ended,
             None => Ended { lost: self.end_transfer()?, answers: Vec::new() },
         };
         let stored = self.prove(ended)?;
         let finished = match &self.plan {
-            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => (stored, None),
+            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => stored.into(),
             Plan::Replace { target, mode } => self.promote(target, *mode, time, stored)?,
         };
         self.is_unfinished = false;

@@ -204,11 +204,17 @@ fn content_sent_as_a_whole_is_the_file(remote: &dyn Remote, directory: &RemotePa
     for len in [0_usize, 1, 8 << 10, 32 << 10, (32 << 10) + 1, 1 << 20] {
         let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
         let mut stream = remote.open_whole(&file, mode, &bytes).unwrap();
-        let (stored, kept) = stream.finish_dated(Some(time)).unwrap();
-        assert_eq!(stored.size, len as u64);
+        let finished = stream.finish_dated(Some(time)).unwrap();
+        assert_eq!(finished.stored.size, len as u64);
+        if let Some(kept) = finished.mode {
+            assert_eq!(remote.stat(&file).unwrap().mode.unwrap_or(kept) & 0o777, kept);
+        }
         assert_eq!(content(remote, &file), bytes, "{len} bytes");
-        if let Some(kept) = kept {
-            assert_eq!((kept.seconds, stored.modified.map(|time| time.seconds)), (time.seconds, Some(time.seconds)));
+        if let Some(kept) = finished.time {
+            assert_eq!(
+                (kept.seconds, finished.stored.modified.map(|time| time.seconds)),
+                (time.seconds, Some(time.seconds))
+            );
             assert_eq!(remote.stat(&file).unwrap().modified.unwrap().seconds, time.seconds);
         }
         // Now the way to set times is known, and may go with the next one.

@@ -1,6 +1,7 @@
 //! What the journal promises, over a server in memory: at close, over outages, and over a remount.
 
 mod conflicts;
+mod one_packet;
 
 use super::*;
 use crate::journal::disk::{Disk, LocalDisk};

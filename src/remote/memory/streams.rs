@@ -1,8 +1,8 @@
 //! One read and one write of a file in memory.
 
 use super::{MemoryRemote, Operation, State};
-use crate::protocol::RemotePath;
-use crate::remote::{ReadStream, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
+use crate::protocol::{Precision, RemotePath, Timestamp};
+use crate::remote::{Finished, ReadStream, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
 use std::sync::Arc;
 
 pub(super) struct MemoryRead {
@@ -106,6 +106,21 @@ impl WriteStream for MemoryWrite {
         })?;
         self.is_unfinished = false;
         Ok(stored)
+    }
+
+    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
+        let mut finished = Finished::from(self.finish()?);
+        let mut state = self.remote.shared.state.lock();
+        if let (WriteMode::Replace { mode }, true) = (self.mode, state.behaviour.finish_sets_all)
+            && let Some(item) = state.items.get_mut(&self.path)
+        {
+            item.modified = time.map_or(item.modified, |time| time.seconds);
+            item.mode = mode.unwrap_or(item.mode);
+            let time = time.map(|time| Timestamp { nanoseconds: 0, precision: Precision::Second, ..time });
+            finished.stored.modified = time.or(finished.stored.modified);
+            finished = Finished { time, mode, ..finished };
+        }
+        Ok(finished)
     }
 
     fn resume(&mut self) -> RemoteResult<u64> {
