@@ -356,7 +356,9 @@ fn server_without_epsv_is_asked_for_it_once_and_its_odd_address_not_believed() {
     for _ in 0..3 {
         assert_eq!(read_all(&mut lease).unwrap(), b"bytes");
     }
-    assert_eq!((server.count("EPSV"), server.count("PASV")), (1, 3));
+    // The last of the fourfold PASV is for a transfer that does not come any more.
+    assert_eq!(server.count("EPSV"), 1);
+    assert!((3..=4).contains(&server.count("PASV")), "{:?}", server.commands());
 }
 
 #[test]

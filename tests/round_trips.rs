@@ -46,7 +46,7 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::List,
-        now: [1, 5, 3, 4],
+        now: [1, 3, 1, 2],
         target: [1, 2, 1, 2],
     },
     Row {
@@ -63,7 +63,7 @@ const ROWS: [Row; 9] = [
         operation: "a read at a place never read",
         work: |remote| Some(read_some(remote, "/large", 500_000)),
         kind: OperationKind::Read,
-        now: [3, 3, 3, 3],
+        now: [1, 1, 1, 1],
         target: [1, 1, 1, 1],
     },
     Row {
@@ -73,7 +73,7 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::Write,
-        now: [3, 3, 3, 5],
+        now: [1, 1, 1, 3],
         target: [1, 1, 1, 3],
     },
     Row {
@@ -83,7 +83,7 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::Write,
-        now: [4, 4, 4, 6],
+        now: [2, 2, 2, 4],
         target: [2, 2, 2, 4],
     },
     Row {

@@ -109,7 +109,7 @@ fn what_is_stored_is_read_back_from_any_offset(kind: ServerKind) {
     for offset in [0, 1, 1_234_567, 0, 3_000_000, 3_000_001, 0] {
         assert!(read_all(&mut lease, "/stored", offset) == bytes[offset as usize..], "differs from {offset} on");
     }
-    assert!(lease.control().is_quiet());
+    assert!(lease.is_ready());
 }
 
 fn session_is_in_step_after_each_stopped_transfer(kind: ServerKind) {
@@ -181,7 +181,7 @@ fn listing_of_an_empty_directory_is_complete(kind: ServerKind) {
         soon(),
     );
     transfer.unwrap().finish_reading().unwrap();
-    assert!(lease.control().is_quiet());
+    assert!(lease.is_ready());
 }
 
 fn small_files_in_a_row_stay_in_step(kind: ServerKind) {

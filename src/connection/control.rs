@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::fd::BorrowedFd;
 use zeroize::Zeroizing;
 
 use super::deadlines::{Deadlines, after, remaining};
@@ -29,8 +30,8 @@ use super::tls::layer::{Negotiated, Records};
 use super::tls::{TlsError, TlsLogin};
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
-use crate::protocol::pipeline::{Expects, Pipeline, Received};
-use crate::protocol::reply::{Reply, ReplyClass, ReplyDecoder, ReplyLimits};
+use crate::protocol::pipeline::{Expects, Pipeline, Received, ends_transfer};
+use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
 
 pub use ticket::Ticket;
 
@@ -303,6 +304,7 @@ impl ControlConnection {
             // Its last reply came before the reset.
             return Ok(true);
         }
+        self.shared.state.lock().has_final_leftover = false;
         self.pass_marker(at_once, deadline)
             .and_then(|has_ended| {
                 // The 257 came and nothing on the transfer before it: that may still be on its way. What comes before a
@@ -327,7 +329,7 @@ impl ControlConnection {
         }
         state.pipeline.stop(|_| true);
         let number = state.enqueue(Expects::Marker, 0, patience)?;
-        (state.leftovers, state.has_final_leftover) = (0, false);
+        state.leftovers = 0;
         if !at_once {
             let reset = Moment::now();
             let until = deadline.min(after(FIRST_WORD));
@@ -360,6 +362,19 @@ impl ControlConnection {
             && !state.reading
             && state.decoder.is_empty()
             && !self.shared.transport.is_readable()
+    }
+
+    /// Takes what has come, where nobody else is reading, and does not wait for more.
+    pub fn take_what_came(&self) {
+        let mut state = self.shared.state.lock();
+        while state.failure.is_none() && !state.reading && self.shared.transport.is_readable() {
+            self.shared.read_for_all(&mut state, Duration::from_millis(1));
+        }
+    }
+
+    /// What the kernel knows it by, to be waited for together with others.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.transport.as_fd()
     }
 
     /// Whether it has not failed, as far as is known.
@@ -490,7 +505,7 @@ impl State {
             }
             Ok(Received::Leftover(reply)) => {
                 self.leftovers += 1;
-                self.has_final_leftover |= reply.class() != ReplyClass::Preliminary;
+                self.has_final_leftover |= ends_transfer(reply.code());
             }
             Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
             Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),
@@ -540,6 +555,11 @@ impl Shared {
             }
             let silence_ends = state.silence_ends().unwrap_or(deadline);
             if remaining(silence_ends).is_none() && silence_ends <= deadline {
+                // What lies there was said in time: nobody has read since.
+                if !state.reading && self.transport.is_readable() {
+                    self.read_for_all(state, Duration::from_millis(1));
+                    continue;
+                }
                 self.fail(state, ConnectionError::TimedOut { during, sent: true });
                 continue;
             }
@@ -621,6 +641,12 @@ impl Shared {
             return;
         }
         tracing::debug!(target: "ftpfs::dialogue", connection = self.number, "closed: {failure}");
+        let is_lost = !matches!(failure, ConnectionError::Closed { .. });
+        if is_lost && !state.pipeline.is_empty() {
+            // What the system still has of our commands must not reach the server once the way is free again: by then the same may
+            // have been done on another connection.
+            self.transport.reset_on_close();
+        }
         state.failure = Some(failure);
         state.pipeline.drain().for_each(drop);
         state.progress.retain(|_, progress| !progress.abandoned);

@@ -37,6 +37,17 @@ pub struct PendingConnection {
     begun: Moment,
 }
 
+/// How far a connection has come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The server has not answered yet.
+    Coming,
+    /// It stands, and nothing has come on it.
+    Standing,
+    /// It failed, the server has ended it, or has sent something that nobody asked for.
+    Spoilt,
+}
+
 impl PendingConnection {
     /// Sends the first packet of a connection to `address`, and does not wait for the answer.
     ///
@@ -71,12 +82,24 @@ impl PendingConnection {
         Self { tunnel: Some(tunnel), ..self }
     }
 
+    /// How far it has come. Does not wait.
+    pub fn progress(&self) -> Progress {
+        let unasked = PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut events = [PollFd::new(&self.socket, PollFlags::OUT | PollFlags::IN | PollFlags::RDHUP)];
+        match poll(&mut events, Some(&Timespec::default())) {
+            Ok(0) => Progress::Coming,
+            Ok(_) if events.iter().any(|event| event.revents().intersects(unasked)) => Progress::Spoilt,
+            Ok(_) => Progress::Standing,
+            Err(_) => Progress::Coming,
+        }
+    }
+
     /// Waits until the connection stands.
     ///
     /// # Errors
     /// [`ConnectionError::NotConnected`]: refused, unreachable, or not by the deadline.
     pub fn wait(self, deadline: Instant) -> Result<DataConnection, ConnectionError> {
-        let stands = wait_for(&self.socket, PollFlags::OUT, Instant::now()).is_ok();
+        let stands = self.progress() != Progress::Coming;
         wait_for(&self.socket, PollFlags::OUT, deadline)
             .and_then(|()| self.socket.take_error()?.map_or(Ok(()), Err))
             .map_err(|error| not_connected(self.address, &error))?;
@@ -330,6 +353,31 @@ mod tests {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = PendingConnection::start(address, None).and_then(|pending| pending.wait(after(LONG))).unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn connection_that_waits_for_its_transfer_shows_what_became_of_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let start = || {
+            let pending = PendingConnection::start(listener.local_addr().unwrap(), None).unwrap();
+            let theirs = listener.accept().unwrap().0;
+            wait_for(&pending.socket, PollFlags::OUT, after(LONG)).unwrap();
+            (pending, theirs)
+        };
+        let (standing, _theirs) = start();
+        assert_eq!(standing.progress(), Progress::Standing);
+        let (closed, theirs) = start();
+        drop(theirs);
+        wait_for(&closed.socket, PollFlags::IN, after(LONG)).unwrap();
+        assert_eq!(closed.progress(), Progress::Spoilt);
+        let (spoken, mut theirs) = start();
+        theirs.write_all(b"x").unwrap();
+        wait_for(&spoken.socket, PollFlags::IN, after(LONG)).unwrap();
+        assert_eq!(spoken.progress(), Progress::Spoilt);
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if let Ok(refused) = PendingConnection::start(nobody, None) {
+            assert_eq!(refused.progress(), Progress::Spoilt);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 
@@ -145,6 +146,11 @@ impl Transport {
             None => self.socket.is_readable(),
             Some(tls) => tls.is_readable(&self.socket),
         }
+    }
+
+    /// What the kernel knows it by, to be waited for together with others.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.stream.as_fd()
     }
 
     /// Says that nothing more will be written; what the peer sends can still be read.

@@ -94,6 +94,7 @@ pub struct ConnectionStatus {
     pub writing: usize,
     pub ahead: usize,
     pub idle: usize,
+    pub prepared: usize,
     pub logging_in: usize,
     pub waiting: usize,
     pub ceiling: usize,
@@ -103,6 +104,7 @@ pub struct ConnectionStatus {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub transfers: u64,
+    pub on_spares: u64,
     pub operations: BTreeMap<String, OperationTraffic>,
 }
 
@@ -325,13 +327,14 @@ impl From<Connections> for ConnectionStatus {
             writing,
             ahead,
             idle,
+            prepared,
             logging_in,
             waiting,
             ceiling,
             ceiling_max,
             encryption,
             login_failure,
-            traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers, operations },
+            traffic: TrafficCount { sent: sent_bytes, received: received_bytes, transfers, on_spares, operations },
         } = connections;
         Self {
             shared,
@@ -341,6 +344,7 @@ impl From<Connections> for ConnectionStatus {
             writing,
             ahead,
             idle,
+            prepared,
             logging_in,
             waiting,
             ceiling,
@@ -350,6 +354,7 @@ impl From<Connections> for ConnectionStatus {
             sent_bytes,
             received_bytes,
             transfers,
+            on_spares,
             operations: operations
                 .iter()
                 .map(|operation| (operation.kind.name().to_owned(), OperationTraffic::from(operation)))

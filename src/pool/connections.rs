@@ -19,6 +19,8 @@ pub struct Connections {
     pub ahead: usize,
     /// Logged in, and nobody has them.
     pub idle: usize,
+    /// Those of them whose next transfer has a data connection already.
+    pub prepared: usize,
     /// Logins under way.
     pub logging_in: usize,
     /// Callers that wait for one.

@@ -48,7 +48,7 @@ impl DataTls {
             }
             // It resets a connection that begins before the command has been read. We send the command first, but the two travel
             // by different ways.
-            _ if session.profile().kind() == ServerKind::Pyftpdlib => Hello::AfterPreliminary,
+            _ if session.kind() == ServerKind::Pyftpdlib => Hello::AfterPreliminary,
             Resumable::Times(1) => Hello::AfterPreliminary,
             Resumable::Always | Resumable::Times(_) | Resumable::UsedUp | Resumable::Never => Hello::AtOnce,
         };

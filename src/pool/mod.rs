@@ -21,6 +21,7 @@ pub mod pool;
 pub mod profile;
 pub mod retry;
 pub mod session;
+mod spare;
 pub mod traffic;
 pub mod transfer;
 

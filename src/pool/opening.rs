@@ -23,6 +23,8 @@ pub(super) enum Opening {
     Open(DataConnection),
     /// It is coming about, by a way that has worked before.
     Pending(PendingConnection),
+    /// The session's spare, which may turn out to be of no use.
+    Spare(PendingConnection),
     /// The server will connect, once it has the transfer's command.
     Listening(DataListener),
 }
@@ -38,6 +40,7 @@ impl Opening {
                 session.profile().epsv.learn(Verdict::Unknown);
                 session.profile().pasv.learn(Verdict::Unknown);
             }),
+            Self::Spare(pending) => pending.wait(deadline),
             Self::Listening(listener) => listener.accept(deadline),
         };
         opened.map_err(|error| PoolError::DataConnection { reason: error.to_string(), sent: true })
@@ -45,7 +48,7 @@ impl Opening {
 
     /// Whether it is coming about without further ado.
     pub(super) fn is_pending(&self) -> bool {
-        matches!(self, Self::Pending(_))
+        matches!(self, Self::Pending(_) | Self::Spare(_))
     }
 }
 
@@ -104,7 +107,7 @@ fn open_passive(
 }
 
 /// The commands to try, best first. IPv6 has no PASV.
-fn passive_ways(session: &Session, prefer: PassiveCommand) -> Vec<(Command, &VerdictCell)> {
+pub(super) fn passive_ways(session: &Session, prefer: PassiveCommand) -> Vec<(Command, &VerdictCell)> {
     let profile = session.profile();
     let epsv = (Command::Epsv, &profile.epsv);
     let pasv = (Command::Pasv, &profile.pasv);
@@ -134,9 +137,7 @@ impl Way<'_> {
         deadline: Instant,
     ) -> Result<Opening, PoolError> {
         let verb = self.ask.verb();
-        // Pure-FTPd lists PRET and does without it.
-        let needs_pret = session.profile().features().pret() && session.profile().kind() != ServerKind::PureFtpd;
-        let pret = needs_pret.then(|| Command::Pret(Box::new(command.clone())));
+        let pret = needs_pret(session).then(|| Command::Pret(Box::new(command.clone())));
         let commands: Vec<Command> = directory.cloned().into_iter().chain(pret).chain([self.ask.clone()]).collect();
         let mut replies = session.control().exchange_all(&commands, deadline)?;
         let Some(reply) = replies.pop() else { return Err(no_way(verb, "no reply")) };
@@ -179,8 +180,13 @@ impl Way<'_> {
     }
 }
 
+/// Whether the server wants to know the command before it names a port. Pure-FTPd lists PRET and does without it.
+pub(super) fn needs_pret(session: &Session) -> bool {
+    session.profile().features().pret() && session.kind() != ServerKind::PureFtpd
+}
+
 /// The address in the reply, where it is to be believed.
-fn named_address(address: PassiveAddress, choice: PassiveAddressChoice) -> Option<IpAddr> {
+pub(super) fn named_address(address: PassiveAddress, choice: PassiveAddressChoice) -> Option<IpAddr> {
     match (address, choice) {
         (PassiveAddress::Address(address), PassiveAddressChoice::Server) => Some(IpAddr::V4(*address.ip())),
         _ => None,

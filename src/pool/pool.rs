@@ -11,6 +11,7 @@
 
 mod idle;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::lease::{Lease, SharedSession};
 use super::options::ServerOptions;
 use super::profile::ServerProfile;
 use super::session::Session;
+use super::spare::Readily;
 use super::traffic::OperationKind;
 use crate::connection::ConnectionError;
 use crate::connection::deadlines::{after, remaining};
@@ -35,6 +37,12 @@ use crate::connection::deadlines::{after, remaining};
 /// A read that has just begun is not asked to give way: two of them would otherwise cost each other
 /// more in beginnings than they get done.
 const LEASE_QUANTUM: Duration = Duration::from_millis(200);
+
+/// Data connections opened ahead that sessions may keep which nobody has used lately.
+const STALE_SPARES_MAX: usize = 3;
+
+/// What counts as lately.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// All connections to one server.
 #[derive(Debug)]
@@ -83,6 +91,14 @@ struct State {
 struct Idle {
     session: Arc<Session>,
     since: Instant,
+    /// It is longer than [`LATELY`] that it was used.
+    is_stale: bool,
+}
+
+impl Idle {
+    fn new(session: Arc<Session>) -> Self {
+        Self { session, since: Instant::now(), is_stale: false }
+    }
 }
 
 struct SharedSlot {
@@ -161,7 +177,7 @@ impl Pool {
         let session = profile.traffic.run(OperationKind::Login, || first_login(&options, &profile))?;
         let now = Instant::now();
         let state = State {
-            idle: vec![Idle { session: Arc::new(session), since: now }],
+            idle: vec![Idle::new(Arc::new(session))],
             shared: None,
             leases: BTreeMap::new(),
             logging_in: 0,
@@ -243,6 +259,7 @@ impl Pool {
             writing: lent(Purpose::Write),
             ahead: state.leases.values().filter(|record| record.ahead).count(),
             idle: state.idle.len(),
+            prepared: state.idle.iter().filter(|idle| idle.session.readily() == Readily::AtOnce).count(),
             logging_in: state.logging_in,
             waiting: state.waiters.len(),
             ceiling: state.ceiling.get(),
@@ -388,7 +405,7 @@ impl Inner {
             Ok(session) => {
                 state.backoff.succeeded();
                 state.refused = None;
-                state.idle.push(Idle { session: Arc::new(session), since: Instant::now() });
+                state.idle.push(Idle::new(Arc::new(session)));
             }
             // The same password has just worked for others: this is a limit in unfamiliar words.
             Err(PoolError::LoginRefused { reply }) if state.connections() > 0 => {
@@ -404,7 +421,7 @@ impl Inner {
                 tracing::debug!("login failed: {error}");
                 state.backoff.failed(error, &self.options);
                 // Of a server that went down, the sessions that nobody uses are gone too.
-                state.idle.retain(|idle| idle.session.control().is_quiet());
+                state.idle.retain(|idle| idle.session.is_ready());
             }
         }
         drop(state);
@@ -413,12 +430,12 @@ impl Inner {
 
     /// Takes a lent session back: kept where it is in step, closed where not.
     pub(super) fn take_back(&self, number: u64, session: &Arc<Session>, discard: bool) {
-        let is_quiet = !discard && session.control().is_quiet();
+        let is_ready = !discard && session.is_ready();
         let mut state = self.state.lock();
         state.leases.remove(&number);
-        let keep = is_quiet && !state.closed && state.connections() < state.ceiling.get();
+        let keep = is_ready && !state.closed && state.connections() < state.ceiling.get();
         if keep {
-            state.idle.push(Idle { session: Arc::clone(session), since: Instant::now() });
+            state.idle.push(Idle::new(Arc::clone(session)));
         }
         drop(state);
         if !keep {
@@ -470,9 +487,10 @@ impl Inner {
         while !state.closed {
             let now = Instant::now();
             let expired = state.take_expired(self.options.idle_close, now);
+            state.give_up_stale_spares(now);
             if expired.is_empty() {
-                let until =
-                    state.next_expiry(self.options.idle_close).unwrap_or_else(|| after(self.options.idle_close));
+                let idle_close = self.options.idle_close;
+                let until = state.next_expiry(idle_close).unwrap_or_else(|| after(idle_close.min(LATELY)));
                 // Never without pause, however short the option.
                 self.tidying.wait_until(&mut state, until.max(after(Duration::from_millis(10))));
                 continue;
@@ -523,7 +541,8 @@ impl State {
             Want::Exclusive(_) if older_exclusive || self.leases.len() >= self.ceiling.exclusive() => None,
             Want::Exclusive(_) if turns && older_shared => None,
             Want::Exclusive(purpose) => {
-                let session = if turns { self.take_unused_shared() } else { None }.or_else(|| self.take_idle())?;
+                let session =
+                    if turns { self.take_unused_shared() } else { None }.or_else(|| self.take_idle(waiter.want))?;
                 Some(self.lend(session, waiter.number, purpose))
             }
         }
@@ -531,7 +550,7 @@ impl State {
 
     fn join_shared(&mut self) -> Option<Granted> {
         if self.shared.is_none() {
-            let session = self.take_idle()?;
+            let session = self.take_idle(Want::Shared)?;
             self.shared = Some(SharedSlot { session, users: 0, since: Instant::now() });
         }
         let slot = self.shared.as_mut()?;
@@ -554,10 +573,16 @@ impl State {
         wanted
     }
 
-    /// The session used last that the server has not closed meanwhile.
-    fn take_idle(&mut self) -> Option<Arc<Session>> {
-        while let Some(idle) = self.idle.pop() {
-            if idle.session.control().is_quiet() {
+    /// A session that the server has not closed meanwhile: for a transfer the one that can begin it soonest, for questions the one
+    /// that cannot; of several the one used last.
+    fn take_idle(&mut self, want: Want) -> Option<Arc<Session>> {
+        let value = |idle: &Idle| match (want, idle.session.readily()) {
+            (Want::Shared, readily) => Err(Reverse(readily)),
+            (Want::Exclusive(_), readily) => Ok(readily),
+        };
+        while let Some(place) = (0..self.idle.len()).max_by_key(|place| self.idle.get(*place).map(value)) {
+            let idle = self.idle.remove(place);
+            if idle.session.is_ready() {
                 return Some(idle.session);
             }
             idle.session.control().quit();
@@ -569,7 +594,7 @@ impl State {
     fn drop_failed_shared(&mut self) {
         let failed = self.shared.take_if(|slot| {
             let control = slot.session.control();
-            !control.is_open() || (slot.users == 0 && control.in_flight() == 0 && !control.is_quiet())
+            !control.is_open() || (slot.users == 0 && control.in_flight() == 0 && !slot.session.is_ready())
         });
         if let Some(slot) = failed {
             slot.session.control().quit();
@@ -641,9 +666,23 @@ impl State {
         expired
     }
 
+    /// Spares cost the server a port each, and whoever stands between a place in a table.
+    fn give_up_stale_spares(&mut self, now: Instant) {
+        // The one used last is at the end.
+        let stale = self.idle.iter_mut().rev().filter(|idle| now.saturating_duration_since(idle.since) >= LATELY);
+        for (place, idle) in (0..).zip(stale) {
+            idle.is_stale = true;
+            if place >= STALE_SPARES_MAX {
+                idle.session.give_up_spare();
+            }
+        }
+    }
+
     fn next_expiry(&self, idle_close: Duration) -> Option<Instant> {
-        let shared = self.shared.iter().filter(|slot| slot.users == 0).map(|slot| slot.since);
-        self.idle.iter().map(|idle| idle.since).chain(shared).min()?.checked_add(idle_close)
+        let shared = self.shared.iter().filter(|slot| slot.users == 0).map(|slot| (slot.since, idle_close));
+        let idle =
+            self.idle.iter().map(|idle| (idle.since, if idle.is_stale { idle_close } else { idle_close.min(LATELY) }));
+        idle.chain(shared).filter_map(|(since, patience)| since.checked_add(patience)).min()
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::RwLock;
 
 use super::encryption::TlsFindings;
+use super::spare::{SpareFindings, SpareKeeper};
 use super::traffic::Traffic;
 use crate::protocol::{Features, RemotePath, Reply};
 
@@ -145,6 +146,10 @@ pub struct ServerProfile {
     pub rename_replaces: VerdictCell,
     /// Its TLS.
     pub tls: TlsFindings,
+    /// Data connections opened ahead.
+    pub(super) spares: SpareFindings,
+    /// Who sees to them.
+    pub(super) spare_keeper: Arc<SpareKeeper>,
 }
 
 impl ServerProfile {
@@ -180,9 +185,12 @@ impl ServerProfile {
         *self.login_directory.write() = Some(directory);
     }
 
-    pub(crate) fn set_banner(&self, greeting: &Reply) {
-        // The first one stays: a farm of several programs behind one name is no reason to change our mind midway.
-        self.banner.get_or_init(|| (greeting.text(), kind_of(&greeting.text())));
+    /// Takes a session's greeting. Returns which program this session talks to: [`ServerKind::Other`], with the care that goes with it,
+    /// where it is not the one that greeted first. A farm has several programs behind one name.
+    pub(crate) fn set_banner(&self, greeting: &Reply) -> ServerKind {
+        let kind = kind_of(&greeting.text());
+        let (_, first) = self.banner.get_or_init(|| (greeting.text(), kind));
+        if *first == kind { kind } else { ServerKind::Other }
     }
 }
 

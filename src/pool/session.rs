@@ -15,6 +15,7 @@ use super::encryption::{self, Encryption};
 use super::error::PoolError;
 use super::options::ServerOptions;
 use super::profile::{ServerKind, ServerProfile, Verdict};
+use super::spare::Spare;
 use crate::connection::deadlines::after;
 use crate::connection::tally;
 use crate::connection::{ConnectionError, ControlConnection, Route, TlsError, TlsLogin, route};
@@ -35,10 +36,14 @@ pub struct Session {
     route: Route,
     profile: Arc<ServerProfile>,
     options: Arc<ServerOptions>,
+    /// Which program it talks to.
+    kind: ServerKind,
     /// Where it is encrypted.
     tls: Option<TlsLogin>,
     /// A REST was accepted and its transfer never began: some servers apply it to the next one.
     pub(super) restart_left_over: AtomicBool,
+    /// The data connection opened ahead.
+    pub(super) spare: Spare,
     current_directory: Mutex<Option<RemotePath>>,
     /// What comes out of step on it is not the server's way with several commands in flight.
     pub(super) is_blameless: AtomicBool,
@@ -89,7 +94,9 @@ impl Session {
             tls,
             profile: Arc::clone(profile),
             options: Arc::clone(options),
+            kind: ServerKind::Other,
             restart_left_over: AtomicBool::new(false),
+            spare: Spare::default(),
             current_directory: Mutex::new(None),
             is_blameless: AtomicBool::new(false),
             login_round_trips: AtomicU64::new(0),
@@ -98,7 +105,7 @@ impl Session {
         if greeting.class() != ReplyClass::Completion {
             return Err(login_refusal(greeting));
         }
-        profile.set_banner(&greeting);
+        session.kind = profile.set_banner(&greeting);
         if session.tls.is_none() {
             let deadline = session.login_deadline();
             session.tls = encryption::start_explicit(&session.control, &options.encryption, profile, deadline)
@@ -140,8 +147,8 @@ impl Session {
     /// Sets what every session needs, and learns of the server what is not known yet.
     fn prepare(&self) -> Result<(), PoolError> {
         // vsftpd and Pure-FTPd take 0xFF as it is, and would store two of them.
-        let takes_bytes_as_they_are = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::PureFtpd);
-        let takes_long_lines = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::ProFtpd);
+        let takes_bytes_as_they_are = matches!(self.kind, ServerKind::Vsftpd | ServerKind::PureFtpd);
+        let takes_long_lines = matches!(self.kind, ServerKind::Vsftpd | ServerKind::ProFtpd);
         self.control.set_encoding(Encoding {
             double_iac: !takes_bytes_as_they_are,
             line_bytes_max: if takes_long_lines { LINE_BYTES_MAX } else { LINE_BYTES_USUAL_MAX },
@@ -184,7 +191,7 @@ impl Session {
 
     /// Whether several commands in flight get their replies in order: known of some programs, of others once proved.
     fn keeps_order(&self) -> bool {
-        match self.profile.kind() {
+        match self.kind {
             ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd | ServerKind::Pyftpdlib => true,
             ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => self.profile.pipelining.is_yes(),
         }
@@ -220,10 +227,10 @@ impl Session {
     /// Brings the session back in step after the data connection of its transfer was reset.
     pub(super) fn stop_transfer(&self) -> Result<(), PoolError> {
         // Measured: these two keep the order of the transfer's end and the marker, also if both arrive at once.
-        let at_once = matches!(self.profile.kind(), ServerKind::Vsftpd | ServerKind::ProFtpd);
+        let at_once = matches!(self.kind, ServerKind::Vsftpd | ServerKind::ProFtpd);
         let has_ended = self.control.stop_transfer(at_once, after(STOP_PATIENCE))?;
         // Pure-FTPd may say nothing on a stopped transfer, and is through with it all the same.
-        if has_ended || self.profile.kind() == ServerKind::PureFtpd {
+        if has_ended || self.kind == ServerKind::PureFtpd {
             return Ok(());
         }
         self.control.close();
@@ -305,6 +312,11 @@ impl Session {
     /// What is known of the server.
     pub fn profile(&self) -> &ServerProfile {
         &self.profile
+    }
+
+    /// Which program it talks to, as far as its own greeting tells; for choices of speed, never for what is true of a file.
+    pub fn kind(&self) -> ServerKind {
+        self.kind
     }
 
     /// The options it was made with.

@@ -80,6 +80,7 @@ pub struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
     transfers: AtomicU64,
+    on_spares: AtomicU64,
     operations: [OperationCounters; OperationKind::ALL.len()],
 }
 
@@ -104,6 +105,8 @@ pub struct TrafficCount {
     pub received: u64,
     /// Transfers begun: uploads, downloads and listings.
     pub transfers: u64,
+    /// Those of them that began on a data connection opened ahead, and got on with it.
+    pub on_spares: u64,
     /// What the operations of each kind have caused; those that there were none of are left out.
     pub operations: Vec<OperationCount>,
 }
@@ -192,6 +195,10 @@ impl Traffic {
         add(&counters.received, tally.received);
     }
 
+    pub(super) fn count_on_spare(&self) {
+        self.on_spares.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The counts as of now.
     pub fn count(&self) -> TrafficCount {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -213,6 +220,7 @@ impl Traffic {
             received: get(&self.received),
             transfers: get(&self.transfers),
             operations: operations.filter(|operation| operation.count > 0).collect(),
+            on_spares: get(&self.on_spares),
         }
     }
 }

@@ -4,6 +4,9 @@
 //! CWD) is checked before a byte is handed out. A write waits: its command is sent only when the data connection stands and
 //! all before it is agreed to, since a STOR that fails later has already cost the old content; but where there is none (`at_once`).
 //!
+//! Where the session has a data connection ahead (`spare`), the transfer takes it, and asks for the next one when it is over. What
+//! fails on a spare before its first byte is begun once more in the old way.
+//!
 //! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`), and the write that waits for nothing
 //! (`at_once`).
 
@@ -19,8 +22,9 @@ use super::lease::Lease;
 use super::opening::{self, Opening};
 use super::profile::ServerKind;
 use super::session::Session;
+use super::spare::FIRST_BYTE_PATIENCE;
 use crate::connection::deadlines::{after, remaining};
-use crate::connection::{ConnectionError, DataConnection, Ticket};
+use crate::connection::{ConnectionError, DataConnection, PendingConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
 
 /// When a data connection has failed, how long to wait for the reply that may say why.
@@ -41,6 +45,16 @@ pub enum Direction {
     Send,
 }
 
+impl Plan {
+    /// Whether it can be begun twice. What is put behind or into a file that is there is not.
+    fn may_use_spare(&self) -> bool {
+        match self.direction {
+            Direction::Receive => true,
+            Direction::Send => matches!(self.command, Command::Stor(_)) && self.prelude.is_empty(),
+        }
+    }
+}
+
 /// A transfer under way. Dropping it stops it, and brings the session back in step where that is possible.
 #[derive(Debug)]
 pub struct ActiveTransfer {
@@ -57,6 +71,21 @@ pub struct ActiveTransfer {
     expected: Expected,
     /// Why what came proves nothing, though both ends did.
     failure: Option<PoolError>,
+    /// Its data connection was opened ahead.
+    is_on_spare: bool,
+    /// How to begin it once more: it runs on a spare that has not carried a byte yet.
+    again: Option<Plan>,
+    /// Another transfer has taken its place on the session.
+    is_superseded: bool,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+struct Plan {
+    prelude: Vec<Command>,
+    command: Command,
+    direction: Direction,
+    deadline: Instant,
 }
 
 impl Lease {
@@ -74,27 +103,58 @@ impl Lease {
         direction: Direction,
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
-        ActiveTransfer::start(Arc::clone(self.session()), prelude, command, direction, deadline)
+        let plan = Plan { prelude: prelude.to_vec(), command, direction, deadline };
+        ActiveTransfer::start(self.session(), plan)
     }
 }
 
 impl ActiveTransfer {
-    fn start(
+    /// On the session's spare, where it has one, and once more in the old way where that is to blame.
+    fn start(session: &Arc<Session>, plan: Plan) -> Result<Self, PoolError> {
+        // A session without tickets is closed here, its spare with it.
+        DataTls::plan(session)?;
+        if let Some(spare) = Self::take_spare(session, &plan) {
+            match Self::start_on(Arc::clone(session), plan.clone(), Some(spare), Some(plan.clone())) {
+                Err(error) if is_about_data(&error) => {
+                    tracing::debug!("the data connection opened ahead was of no use: {error}");
+                    session.profile().spares.learn_if(false);
+                    if !session.control().is_open() {
+                        return Err(error);
+                    }
+                }
+                started => return started,
+            }
+        }
+        // The end of the first attempt may have asked for another one: that is no spare, but what the old way would ask for now.
+        let spare = Self::take_spare(session, &plan);
+        Self::start_on(Arc::clone(session), plan, spare, None)
+    }
+
+    /// The session's spare. One that this transfer may not use is closed: what it asks for itself takes its place.
+    fn take_spare(session: &Session, plan: &Plan) -> Option<PendingConnection> {
+        session.take_spare(plan.deadline).filter(|_| plan.may_use_spare())
+    }
+
+    fn start_on(
         session: Arc<Session>,
-        prelude: &[Command],
-        command: Command,
-        direction: Direction,
-        deadline: Instant,
+        plan: Plan,
+        spare: Option<PendingConnection>,
+        again: Option<Plan>,
     ) -> Result<Self, PoolError> {
+        let Plan { prelude, command, direction, deadline } = plan;
+        // The servers that have spares list the directory of the last CWD, also where that came behind EPSV.
         let (directory, mut commands): (Vec<_>, Vec<_>) =
-            prelude.iter().cloned().partition(|command| matches!(command, Command::Cwd(_)));
+            prelude.into_iter().partition(|command| matches!(command, Command::Cwd(_)) && spare.is_none());
         let has_restart = commands.iter().any(|command| matches!(command, Command::Rest(_)));
         if session.has_restart_left_over() && !has_restart {
             commands.push(Command::Rest(0));
         }
         let tls = DataTls::plan(&session)?;
         let expected = Expected::of(&commands, &command);
-        let opening = opening::open(&session, directory.last(), &command, deadline)?;
+        let opening = match spare {
+            Some(spare) => Opening::Spare(spare),
+            None => opening::open(&session, directory.last(), &command, deadline)?,
+        };
         session.profile().traffic.count_transfer();
         let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false };
         let verb = command.verb();
@@ -102,7 +162,9 @@ impl ActiveTransfer {
             Direction::Receive => starting.ask_at_once(commands, command)?,
             Direction::Send => starting.ask_in_turn(&commands, command)?,
         };
-        let active = Self::requested(&starting.session, ticket, verb, tls, expected);
+        let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);
+        active.is_on_spare = again.is_some();
+        active.again = again;
         starting.begin(active, direction)
     }
 
@@ -120,6 +182,9 @@ impl ActiveTransfer {
             tls,
             expected,
             failure: None,
+            is_on_spare: false,
+            again: None,
+            is_superseded: false,
         }
     }
 
@@ -130,13 +195,38 @@ impl ActiveTransfer {
     /// [`PoolError::Aborted`] with the server's reason, [`PoolError::Broken`], [`PoolError::Connection`]. What was read
     /// before is good; what follows has to be asked for by a new transfer.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PoolError> {
+        match self.read_on(buffer) {
+            Err(error) if self.again.is_some() && is_about_data(&error) && self.session.control().is_open() => {
+                self.begin_again(&error)?;
+                self.read_on(buffer)
+            }
+            result => result,
+        }
+    }
+
+    /// Begins once more without a spare what has not brought a byte.
+    fn begin_again(&mut self, error: &PoolError) -> Result<(), PoolError> {
+        tracing::debug!("nothing came on the data connection opened ahead: {error}");
+        let Some(plan) = self.again.take() else { return Err(error.clone()) };
+        self.session.profile().spares.learn_if(false);
+        let fresh = Self::start_on(Arc::clone(&self.session), plan, None, None)?;
+        self.is_superseded = true;
+        *self = fresh;
+        Ok(())
+    }
+
+    fn read_on(&mut self, buffer: &mut [u8]) -> Result<usize, PoolError> {
         if buffer.is_empty() {
             return Ok(0);
         }
         let Some(data) = &mut self.data else {
             return self.complete().map(|_| 0);
         };
-        match data.read(buffer, self.session.options().deadlines.data) {
+        let mut patience = self.session.options().deadlines.data;
+        if self.again.is_some() {
+            patience = patience.min(FIRST_BYTE_PATIENCE);
+        }
+        match data.read(buffer, patience) {
             Ok(0) => {
                 self.transfer = self.transfer.on_end_of_data();
                 let is_cut = data.is_cut();
@@ -158,6 +248,10 @@ impl ActiveTransfer {
                 self.has_moved();
                 self.session.profile().traffic.count_received(len);
                 Ok(len)
+            }
+            Err(ConnectionError::TimedOut { .. }) if self.again.is_some() => {
+                self.stop_now()?;
+                Err(PoolError::Broken { reason: String::from("nothing came on the data connection opened ahead") })
             }
             Err(error) => Err(self.broken(&error)),
         }
@@ -233,6 +327,10 @@ impl ActiveTransfer {
     fn has_moved(&mut self) {
         if !self.has_moved {
             self.has_moved = true;
+            if self.again.take().is_some() {
+                self.session.profile().spares.learn_if(true);
+                self.session.profile().traffic.count_on_spare();
+            }
             self.session.restart_left_over.store(false, Ordering::Relaxed);
         }
     }
@@ -312,14 +410,22 @@ impl ActiveTransfer {
     /// A restart offset is used up by a transfer that succeeds: libunftp 0.24 begins the next one there after one that did
     /// not, whatever it moved. The servers we know by name forget it.
     fn keep_restart_in_doubt(&self) {
-        if self.session.profile().kind() == ServerKind::Other {
+        if self.session.kind() == ServerKind::Other {
             self.session.restart_left_over.store(true, Ordering::Relaxed);
         }
     }
 
+    /// What a refusal of the data connection means: of a spare, nothing but that another one may do.
+    fn refused_data(&self, reply: &Reply) -> Option<PoolError> {
+        if self.is_on_spare && reply.code().number() == 425 {
+            return Some(PoolError::DataConnection { reason: reply.to_string(), sent: true });
+        }
+        data_tls::refused_data(&self.session, reply)
+    }
+
     /// Some servers say 150 first and look for the file then: what ends so without a byte is a refusal.
     fn failed(&self, reply: Reply) -> PoolError {
-        if let Some(error) = data_tls::refused_data(&self.session, &reply) {
+        if let Some(error) = self.refused_data(&reply) {
             return error;
         }
         if self.has_moved || reply.class() != ReplyClass::Permanent {
@@ -350,7 +456,10 @@ impl Drop for ActiveTransfer {
             tracing::debug!("the session of a stopped transfer is given up: {error}");
             self.session.control().close();
         }
-        data_tls::retire_if_used_up(&self.session);
+        if !self.is_superseded {
+            data_tls::retire_if_used_up(&self.session);
+            self.session.ask_for_spare();
+        }
     }
 }
 
@@ -450,10 +559,12 @@ impl Starting {
             None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
         }
         self.finish_handshake(&mut active)?;
-        if direction == Direction::Receive && self.session.profile().kind() == ServerKind::ProFtpd {
+        if direction == Direction::Receive && self.session.kind() == ServerKind::ProFtpd {
             // proftpd holds its 226 until we have closed our side; said now, it costs no round trip at the end. Only there:
-            // others gain nothing, and some might take it for the end of all.
-            if let Some(data) = &mut active.data {
+            // others gain nothing, and some might take it for the end of all. Not over TLS where the transfer may be stopped: a reset
+            // behind it is EPIPE to the server, and with that mod_tls ends the session.
+            let may_be_stopped = active.verb == "RETR";
+            if let Some(data) = active.data.as_mut().filter(|data| !data.is_encrypted() || !may_be_stopped) {
                 data.send_nothing();
             }
             if let Some(ticket) = &active.ticket {
@@ -465,7 +576,8 @@ impl Starting {
 
     fn finish_handshake(&self, active: &mut ActiveTransfer) -> Result<(), PoolError> {
         let Some(data) = &mut active.data else { return Ok(()) };
-        active.tls.finish(&self.session, data, self.deadline).map_err(|error| {
+        let patience = if active.again.is_some() { after(FIRST_BYTE_PATIENCE) } else { self.deadline };
+        active.tls.finish(&self.session, data, self.deadline.min(patience)).map_err(|error| {
             if let Some(data) = active.data.take() {
                 data.reset();
             }
@@ -538,9 +650,18 @@ impl Starting {
     }
 }
 
+/// Whether another data connection may do what this one did not. An answer to the command itself is none of it.
+fn is_about_data(error: &PoolError) -> bool {
+    match error {
+        PoolError::DataConnection { .. } | PoolError::Broken { .. } => true,
+        PoolError::Aborted { reply } | PoolError::Refused { reply, .. } => matches!(reply.code().number(), 425 | 426),
+        _ => false,
+    }
+}
+
 /// 425 is about the data connection; all other refusals are about the file.
 fn refused(active: &ActiveTransfer, reply: Reply) -> PoolError {
-    if let Some(error) = data_tls::refused_data(&active.session, &reply) {
+    if let Some(error) = active.refused_data(&reply) {
         return error;
     }
     if reply.code().number() == 425 {

@@ -41,6 +41,14 @@ enum Fit {
 }
 
 impl Expects {
+    /// Whether 226 can be a reply to it.
+    fn can_be_226(self) -> bool {
+        match self {
+            Self::Transfer | Self::Lenient | Self::Marker => true,
+            Self::Greeting | Self::Login | Self::Completion | Self::Intermediate | Self::Address => false,
+        }
+    }
+
     /// Codes that name their own command are what shows that a server is out of step; for all others the
     /// class counts, since servers are free with the digits (250 for 226, 200 for 250, 202 for 200).
     fn fit(self, code: ReplyCode) -> Fit {
@@ -57,6 +65,8 @@ impl Expects {
             (ReplyClass::Intermediate, _) => matches!(self, Self::Login | Self::Intermediate),
             (ReplyClass::Completion, 225 | 226) => matches!(self, Self::Transfer | Self::Lenient),
             (ReplyClass::Completion, 227..=229) => matches!(self, Self::Address),
+            // SIZE, MDTM, STAT, PWD, a login: behind a transfer on a server that does not queue they would seem to end it.
+            (ReplyClass::Completion, 211..=221 | 230..=235 | 257) => self != Self::Transfer,
             (ReplyClass::Completion, _) => true,
         };
         if fits { Fit::Final } else { Fit::No }
@@ -96,6 +106,12 @@ pub struct OutOfStep {
     pub expected: Option<Expects>,
 }
 
+/// Whether it is what servers say at the end of a transfer that was stopped. 229 and 500 may come there too, and are about what was sent
+/// behind it.
+pub fn ends_transfer(code: ReplyCode) -> bool {
+    matches!(code.number(), 225 | 226 | 250 | 425 | 426 | 450 | 451 | 550 | 551 | 552)
+}
+
 /// More commands than [`Pipeline::new`] allowed. It was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many commands in flight")]
@@ -107,8 +123,11 @@ pub struct Pipeline<T> {
     in_flight: VecDeque<InFlight<T>>,
     in_flight_max: usize,
     leftovers: usize,
-    /// Nothing was sent since a transfer's final reply: some servers say 226 twice.
+    /// The last reply was a transfer's final one, and what was sent since is not answered by 226: some servers say that twice.
     may_be_said_twice: bool,
+    /// Whether a stopped transfer has had its last word before the marker's reply; and if not, whether it may come now.
+    has_ended: bool,
+    may_end_late: bool,
 }
 
 #[derive(Debug)]
@@ -121,7 +140,14 @@ struct InFlight<T> {
 impl<T> Pipeline<T> {
     /// An empty one, for at most `in_flight_max` commands (at least one).
     pub fn new(in_flight_max: usize) -> Self {
-        Self { in_flight: VecDeque::new(), in_flight_max: in_flight_max.max(1), leftovers: 0, may_be_said_twice: false }
+        Self {
+            in_flight: VecDeque::new(),
+            in_flight_max: in_flight_max.max(1),
+            leftovers: 0,
+            may_be_said_twice: false,
+            has_ended: false,
+            may_end_late: false,
+        }
     }
 
     /// Queues a command that is being sent. `tag` comes back with its replies.
@@ -132,7 +158,8 @@ impl<T> Pipeline<T> {
         if self.room() == 0 {
             return Err(PipelineFull);
         }
-        self.may_be_said_twice = false;
+        self.may_be_said_twice &= !expects.can_be_226();
+        self.may_end_late = false;
         self.in_flight.push_back(InFlight { tag, expects, stopped: false });
         Ok(())
     }
@@ -146,7 +173,10 @@ impl<T> Pipeline<T> {
             return Ok(Received::Closing(reply));
         }
         let is_said_twice = std::mem::take(&mut self.may_be_said_twice) && reply.code().number() == 226;
-        if is_said_twice && self.in_flight.is_empty() {
+        if is_said_twice && self.in_flight.front().is_none_or(|command| !command.expects.can_be_226()) {
+            return Ok(Received::Leftover(reply));
+        }
+        if std::mem::take(&mut self.may_end_late) && ends_transfer(reply.code()) && self.in_flight.is_empty() {
             return Ok(Received::Leftover(reply));
         }
         let Some((stopped, expects)) = self.in_flight.front().map(|first| (first.stopped, first.expects)) else {
@@ -164,7 +194,8 @@ impl<T> Pipeline<T> {
             },
             Fit::Final => match self.in_flight.pop_front() {
                 Some(first) => {
-                    self.may_be_said_twice = expects == Expects::Transfer;
+                    self.may_be_said_twice =
+                        expects == Expects::Transfer && reply.code().class() == ReplyClass::Completion;
                     Ok(Received::Final(first.tag, reply))
                 }
                 None => out_of_step(reply),
@@ -196,9 +227,11 @@ impl<T> Pipeline<T> {
             if self.leftovers > LEFTOVERS_MAX || expects.is_some_and(|expects| expects != Expects::Marker) {
                 return Err(OutOfStep { reply, expected: expects });
             }
+            self.has_ended |= ends_transfer(reply.code());
             return Ok(Received::Leftover(reply));
         }
         self.leftovers = 0;
+        self.may_end_late = !std::mem::take(&mut self.has_ended);
         let stopped = self.in_flight.drain(..marker.unwrap_or(0)).map(|command| command.tag).collect();
         match self.in_flight.pop_front() {
             Some(marker) => Ok(Received::Marker { stopped, marker: marker.tag, reply }),

@@ -53,6 +53,23 @@ impl Ticket {
         }
     }
 
+    /// The last reply, where it has come; preliminary ones are passed over. Does not read: that does
+    /// [`ControlConnection::take_what_came`].
+    ///
+    /// # Errors
+    /// As for [`Self::wait`], of a connection that has failed.
+    pub fn poll(&mut self) -> Result<Option<Reply>, ConnectionError> {
+        let mut state = self.shared.state.lock();
+        if let Some(progress) = state.progress.get_mut(&self.number) {
+            while let Some(reply) = progress.replies.pop_front() {
+                if progress.finished && progress.replies.is_empty() {
+                    return Ok(Some(reply));
+                }
+            }
+        }
+        state.failure.clone().map_or(Ok(None), Err)
+    }
+
     /// Lets the server owe the reply from now on, for `patience`: for a transfer whose data has just ended.
     pub fn expect_now(&mut self, patience: Duration) {
         let mut state = self.shared.state.lock();

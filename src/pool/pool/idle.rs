@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Pool, Purpose, State};
+use super::{Inner, Pool, Purpose, State, Want};
 use crate::connection::deadlines::after;
 use crate::pool::lease::Lease;
 use crate::pool::session::Session;
@@ -64,7 +64,8 @@ impl State {
         }
         let kept = 1 + usize::from(self.shared.is_none());
         if self.idle.len() > kept
-            && let Some(session) = self.take_idle()
+            // The one that who comes next can use least.
+            && let Some(session) = self.take_idle(Want::Shared)
         {
             return Patience::Lend(session);
         }

@@ -15,12 +15,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ActiveTransfer, Direction, Starting, refused};
+use super::{ActiveTransfer, Direction, Plan, Starting, is_about_data, refused};
 use crate::connection::deadlines::after;
-use crate::connection::{ConnectionError, Ticket};
+use crate::connection::{ConnectionError, PendingConnection, Ticket};
 use crate::pool::data_tls::{DataTls, Expected};
 use crate::pool::error::PoolError;
 use crate::pool::lease::Lease;
+use crate::pool::opening::Opening;
 use crate::pool::session::Session;
 use crate::pool::{ServerKind, Verdict, opening};
 use crate::protocol::command::Encoding;
@@ -59,12 +60,33 @@ impl Lease {
         let session = Arc::clone(self.session());
         // A restart offset that may be left over has to be taken back first, and that has to be seen.
         if !session.is_known_to_queue() || session.has_restart_left_over() {
-            let mut active = ActiveTransfer::start(session, &[], command, Direction::Send, deadline)?;
+            let plan = Plan { prelude: Vec::new(), command, direction: Direction::Send, deadline };
+            let mut active = ActiveTransfer::start(&session, plan)?;
             let end = active.write_all(bytes).and_then(|()| active.end_writing());
             return Ok(AtOnce { end, answers: Vec::new() });
         }
         let questions = if fit_together(&command, questions) { questions } else { &[] };
-        ActiveTransfer::store_at_once(session, command, bytes, questions, deadline)
+        if let Some(spare) = session.take_spare(deadline) {
+            let stored =
+                ActiveTransfer::store_at_once(&session, command.clone(), bytes, questions, deadline, Some(spare));
+            match stored {
+                // The server has refused it, for the data connection's sake: it will not be obeyed later, and may be sent again.
+                Err(error) if is_about_data(&error) && session.control().is_open() => {
+                    tracing::debug!("the data connection opened ahead was of no use: {error}");
+                    session.profile().spares.learn_if(false);
+                }
+                stored => {
+                    if stored.is_ok() {
+                        session.profile().spares.learn_if(true);
+                        session.profile().traffic.count_on_spare();
+                    }
+                    return stored;
+                }
+            }
+        }
+        // The end of the first attempt has asked for another one.
+        let spare = session.take_spare(deadline);
+        ActiveTransfer::store_at_once(&session, command, bytes, questions, deadline, spare)
     }
 }
 
@@ -72,7 +94,7 @@ impl Session {
     /// Whether the server leaves alone what comes before its time: data that overtakes the transfer's command, since it takes the connection
     /// only when it has that, and commands behind it. Measured on these; pyftpdlib takes both at once, and loses them.
     fn is_known_to_queue(&self) -> bool {
-        let is_known = match self.profile().kind() {
+        let is_known = match self.kind() {
             ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd => true,
             ServerKind::Pyftpdlib | ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => false,
         };
@@ -87,15 +109,20 @@ impl Session {
 
 impl ActiveTransfer {
     fn store_at_once(
-        session: Arc<Session>,
+        session: &Arc<Session>,
         command: Command,
         bytes: &[u8],
         questions: &[Command],
         deadline: Instant,
+        spare: Option<PendingConnection>,
     ) -> Result<AtOnce, PoolError> {
-        let tls = DataTls::plan(&session)?;
+        let tls = DataTls::plan(session)?;
         let expected = Expected::of(&[], &command);
-        let opening = opening::open(&session, None, &command, deadline)?;
+        let is_on_spare = spare.is_some();
+        let opening = match spare {
+            Some(spare) => Opening::Spare(spare),
+            None => opening::open(session, None, &command, deadline)?,
+        };
         session.profile().traffic.count_transfer();
         let verb = command.verb();
         let commands: Vec<Command> = [command].into_iter().chain(questions.iter().cloned()).collect();
@@ -103,8 +130,9 @@ impl ActiveTransfer {
         let Some(ticket) = tickets.next() else {
             return Err(PoolError::TimedOut { during: "sending a command", sent: false });
         };
-        let active = Self::requested(&session, ticket, verb, tls, expected);
-        let starting = Starting { session: Arc::clone(&session), opening: Some(opening), deadline, is_at_once: true };
+        let mut active = Self::requested(session, ticket, verb, tls, expected);
+        active.is_on_spare = is_on_spare;
+        let starting = Starting { session: Arc::clone(session), opening: Some(opening), deadline, is_at_once: true };
         let mut active = starting.begin(active, Direction::Send)?;
         let end = active.send_at_once(bytes, deadline);
         let answers = match &end {

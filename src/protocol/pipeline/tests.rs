@@ -51,6 +51,50 @@ fn second_final_reply_of_a_transfer_is_no_success_of_the_next_command() {
 }
 
 #[test]
+fn completion_said_twice_is_passed_over_before_the_reply_to_epsv_and_only_there() {
+    let mut pipeline = pipeline(&[Expects::Transfer]);
+    assert_eq!(pipeline.received(reply(226)), Ok(Received::Final(0, reply(226))));
+    pipeline.sent(1, Expects::Address).unwrap();
+    assert_eq!(pipeline.received(reply(226)), Ok(Received::Leftover(reply(226))));
+    // Once, and not before another transfer.
+    assert!(pipeline.received(reply(226)).is_err());
+    pipeline.drain().for_each(drop);
+    pipeline.sent(2, Expects::Transfer).unwrap();
+    assert_eq!(pipeline.received(reply(226)), Ok(Received::Final(2, reply(226))));
+    pipeline.sent(3, Expects::Address).unwrap();
+    assert_eq!(pipeline.received(reply(229)), Ok(Received::Final(3, reply(229))));
+    assert!(pipeline.received(reply(226)).is_err());
+}
+
+#[test]
+fn last_word_of_a_stopped_transfer_may_come_behind_the_marker_once() {
+    let mut pipeline = pipeline(&[Expects::Transfer, Expects::Marker]);
+    pipeline.stop(|tag| *tag == 0);
+    assert!(matches!(pipeline.received(reply(257)), Ok(Received::Marker { .. })));
+    assert_eq!(pipeline.received(reply(426)), Ok(Received::Leftover(reply(426))));
+    assert!(pipeline.received(reply(426)).is_err());
+}
+
+#[test]
+fn last_word_that_has_come_does_not_come_again_behind_the_marker() {
+    let mut pipeline = pipeline(&[Expects::Transfer, Expects::Marker]);
+    pipeline.stop(|tag| *tag == 0);
+    assert_eq!(pipeline.received(reply(426)), Ok(Received::Leftover(reply(426))));
+    assert!(matches!(pipeline.received(reply(257)), Ok(Received::Marker { .. })));
+    assert!(pipeline.received(reply(426)).is_err());
+}
+
+#[test]
+fn replies_to_questions_never_end_the_transfer_before_them() {
+    for number in [211, 212, 213, 215, 220, 221, 227, 228, 229, 230, 234, 257] {
+        assert_eq!(fit(Expects::Transfer, number), None, "{number}");
+    }
+    for number in [200, 202, 225, 226, 250] {
+        assert_eq!(fit(Expects::Transfer, number), Some(true), "{number}");
+    }
+}
+
+#[test]
 fn codes_that_name_their_command_fit_no_other() {
     assert_eq!(fit(Expects::Completion, 150), None);
     assert_eq!(fit(Expects::Completion, 350), None);
