@@ -20,7 +20,7 @@ type Promise = fn(&dyn Remote, &RemotePath);
 /// Checks the promises that can be kept with one connection to the server, where nothing can be asked while a file
 /// is written.
 pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
-    let promises: [(&str, Promise); 21] = [
+    let promises: [(&str, Promise); 22] = [
         ("empty", empty_directory_lists_as_empty_and_complete),
         ("listing", listing_shows_what_was_made_and_nothing_else),
         ("missing", what_is_missing_is_not_found_whatever_is_asked),
@@ -34,6 +34,7 @@ pub(crate) fn contract_on_one_connection(remote: &dyn Remote) {
         ("patch", patched_bytes_stand_in_the_midst_of_the_old_ones_or_nothing_happens),
         ("tail", tail_is_written_anew_behind_what_stays_or_nothing_happens),
         ("rename", rename_moves_and_replaces_files),
+        ("rename-refused", rename_after_a_refused_one_moves_nothing_else),
         ("rename-directories", rename_of_directories_replaces_empty_ones_only),
         ("remove", removing_takes_away_that_and_nothing_more),
         ("make", directory_is_made_once),
@@ -338,6 +339,17 @@ fn rename_moves_and_replaces_files(remote: &dyn Remote, directory: &RemotePath) 
     remote.make_directory(&below).unwrap();
     remote.rename(&other, &in_directory(&below, "moved")).unwrap();
     assert_eq!(names(remote, &below), [b"moved"]);
+}
+
+fn rename_after_a_refused_one_moves_nothing_else(remote: &dyn Remote, directory: &RemotePath) {
+    let [file, missing, new] = ["file", "missing", "new"].map(|name| in_directory(directory, name));
+    put(remote, &file, b"content");
+    let nowhere = in_directory(&in_directory(directory, "absent"), "new");
+    // Its first half is agreed to, and its second half refused: that must not be what the next one begins with.
+    assert!(remote.rename(&file, &nowhere).is_err());
+    assert_error(remote.rename(&missing, &new), |error| *error == RemoteError::NotFound);
+    assert_eq!(names(remote, directory), [b"file"]);
+    assert_eq!(content(remote, &file), b"content");
 }
 
 fn rename_of_directories_replaces_empty_ones_only(remote: &dyn Remote, directory: &RemotePath) {
