@@ -259,3 +259,22 @@ fn what_a_listing_has_told_costs_nothing() {
         assert_eq!(passed, 0, "{}", manner.name);
     }
 }
+
+/// Random reads, each stopped before the next begins, as a program with one thread makes them: in round trips a read, on vsftpd, ProFTPD,
+/// Pure-FTPd, pyftpdlib. What its stop costs is the next one's wait where no other session is free.
+#[test]
+fn random_reads_in_a_row_cost_what_is_said_here() {
+    const READS: u64 = 40;
+    let mut costs = Vec::new();
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote = used(&server);
+        let ((), passed) = server.round_trips(|| {
+            for read in 0..READS {
+                drop(read_some(&remote, "/large", 10_000 + read * 20_000));
+            }
+        });
+        costs.push(passed.div_ceil(READS));
+    }
+    assert_eq!(costs, [4, 4, 4, 4]);
+}

@@ -10,6 +10,7 @@
 //! ([`Lease::is_wanted`]); writes go on to their end, unless they have nothing to send.
 
 mod idle;
+mod tidying;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,16 +34,11 @@ use super::spare::Readily;
 use super::traffic::OperationKind;
 use crate::connection::ConnectionError;
 use crate::connection::deadlines::{after, remaining};
+use tidying::{Idle, LATELY};
 
 /// A read that has just begun is not asked to give way: two of them would otherwise cost each other
 /// more in beginnings than they get done.
 const LEASE_QUANTUM: Duration = Duration::from_millis(200);
-
-/// Data connections opened ahead that sessions may keep which nobody has used lately.
-const STALE_SPARES_MAX: usize = 3;
-
-/// What counts as lately.
-const LATELY: Duration = Duration::from_secs(10);
 
 /// All connections to one server.
 #[derive(Debug)]
@@ -86,19 +82,6 @@ struct State {
     /// The password has worked when the mount began. That it is refused now is believed for a while.
     refused: Option<Refusal>,
     closed: bool,
-}
-
-struct Idle {
-    session: Arc<Session>,
-    since: Instant,
-    /// It is longer than [`LATELY`] that it was used.
-    is_stale: bool,
-}
-
-impl Idle {
-    fn new(session: Arc<Session>) -> Self {
-        Self { session, since: Instant::now(), is_stale: false }
-    }
 }
 
 struct SharedSlot {
@@ -656,33 +639,6 @@ impl State {
     fn next_event(&self, now: Instant) -> Option<Instant> {
         let quanta = self.leases.values().filter_map(|record| record.since.checked_add(LEASE_QUANTUM));
         quanta.chain([self.backoff.until]).chain(self.ceiling.grows_at()).filter(|event| *event > now).min()
-    }
-
-    fn take_expired(&mut self, idle_close: Duration, now: Instant) -> Vec<Arc<Session>> {
-        let is_expired = |since: Instant| now.saturating_duration_since(since) >= idle_close;
-        let mut expired: Vec<_> =
-            self.idle.extract_if(.., |idle| is_expired(idle.since)).map(|idle| idle.session).collect();
-        expired.extend(self.shared.take_if(|slot| slot.users == 0 && is_expired(slot.since)).map(|slot| slot.session));
-        expired
-    }
-
-    /// Spares cost the server a port each, and whoever stands between a place in a table.
-    fn give_up_stale_spares(&mut self, now: Instant) {
-        // The one used last is at the end.
-        let stale = self.idle.iter_mut().rev().filter(|idle| now.saturating_duration_since(idle.since) >= LATELY);
-        for (place, idle) in (0..).zip(stale) {
-            idle.is_stale = true;
-            if place >= STALE_SPARES_MAX {
-                idle.session.give_up_spare();
-            }
-        }
-    }
-
-    fn next_expiry(&self, idle_close: Duration) -> Option<Instant> {
-        let shared = self.shared.iter().filter(|slot| slot.users == 0).map(|slot| (slot.since, idle_close));
-        let idle =
-            self.idle.iter().map(|idle| (idle.since, if idle.is_stale { idle_close } else { idle_close.min(LATELY) }));
-        idle.chain(shared).filter_map(|(since, patience)| since.checked_add(patience)).min()
     }
 }
 
