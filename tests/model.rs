@@ -114,6 +114,7 @@ impl World {
             behaviour.listing_precision = precision;
             behaviour.listing_entries_max = cut_listings.then_some(1);
             behaviour.restart_keeps_tail = in_place.unwrap_or(true);
+            behaviour.idle_connections = true;
         });
         remote.put("/a", "content of a");
         remote.put_directory("/d");

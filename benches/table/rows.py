@@ -80,6 +80,10 @@ def make_files(folder, source):
     (source / "one").write_bytes(content.randbytes(BIG))
     for name in ("in", "gone"):
         (folder / name).mkdir()
+    # As old as most files are: what was changed a moment ago is read only when it is asked for.
+    a_week_ago = time.time() - 7 * 86_400
+    for path in folder.rglob("*"):
+        os.utime(path, (a_week_ago, a_week_ago))
     servers.give(folder)
 
 

@@ -99,6 +99,11 @@ impl Listings {
         self.table.lock().directories.peek(directory).is_some_and(Directory::prefers_listing)
     }
 
+    /// The state of a directory as it is for what comes from the server unasked.
+    pub fn mark(&self, directory: &RemotePath) -> Asked {
+        self.change(directory, |found| Asked { directory: found.id, changes: found.changes })
+    }
+
     /// To be called before a question about a single name of `directory` goes out.
     pub fn asked(&self, directory: &RemotePath) -> Asked {
         self.change(directory, |found| {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::blocks::{Block, BlockIndex};
+use super::blocks::{BLOCK_LEN, Block, BlockIndex};
 use super::disk::DiskCache;
 use super::effects::Effects;
 use super::state::State;
@@ -130,6 +130,26 @@ impl Reader {
             return done(Err(RemoteError::Failed { reason: format!("no thread for deadlines: {error}") }));
         }
         self.shared.with_state(|state, effects| state.wait(file, path, version, offset, end, done, effects));
+    }
+
+    /// Whether all blocks of a version are in memory, or all of them on the local disk.
+    pub fn holds(&self, file: FileId, path: &RemotePath, version: &FileVersion) -> bool {
+        let in_memory = self.shared.with_state(|state, _| state.holds(file, version));
+        let on_disk = || self.shared.disk.as_ref().and_then(|disk| disk.entry(path, version));
+        let mut blocks = BlockIndex::containing(0).up_to(BlockIndex::end_of(version.size));
+        in_memory || on_disk().is_some_and(|entry| blocks.all(|index| entry.has(index)))
+    }
+
+    /// Keeps all bytes of a version, of which the server said at `confirmed` that it has it. Where another version is being read
+    /// they are not kept: what a guess has found ends no read.
+    pub fn insert(&self, file: FileId, path: &RemotePath, version: &FileVersion, bytes: &[u8], confirmed: Instant) {
+        let is_kept =
+            self.shared.with_state(|state, effects| state.insert(file, path, version, bytes, confirmed, effects));
+        let Some(disk) = self.shared.disk.as_ref().filter(|_| is_kept) else { return };
+        let Some(entry) = disk.entry(path, version) else { return };
+        for (index, block) in (0..).map(BlockIndex).zip(bytes.chunks(BLOCK_LEN)) {
+            disk.store(&entry, index, &block.into());
+        }
     }
 
     /// Drops all blocks and streams of a file that was changed or removed; reads that wait for it get

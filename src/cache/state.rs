@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::blocks::{Block, BlockCache, BlockIndex, VersionId};
+use super::blocks::{BLOCK_LEN, Block, BlockCache, BlockIndex, VersionId};
 use super::disk::DiskEntry;
 use super::effects::{Effects, StreamStart};
 use super::readahead::{NEAR_LEN, SMALL_REST_LEN};
@@ -111,6 +111,44 @@ impl State {
         track.note(offset, end, false, self.window_len_max, Instant::now());
         effects.wake(track.resume());
         Some(pieces)
+    }
+
+    /// Whether every block of a version is here.
+    pub(super) fn holds(&self, file: FileId, version: &FileVersion) -> bool {
+        let mut tracks = self.tracks.get(&file).into_iter().flatten();
+        let track = tracks.rfind(|track| track.version.agrees_with(version));
+        track.is_some_and(|track| BlockIndex(0).up_to(track.end()).all(|index| self.blocks.contains(track.id, index)))
+    }
+
+    /// Takes in all bytes of a version, which the server had at `confirmed`; false where they are not kept.
+    pub(super) fn insert(
+        &mut self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        bytes: &[u8],
+        confirmed: Instant,
+        effects: &mut Effects,
+    ) -> bool {
+        let is_read = |track: &Track| !track.streams.is_empty() || !track.waiting.is_empty();
+        let tracks = || self.tracks.get(&file).into_iter().flatten();
+        if bytes.len() as u64 != version.size
+            || tracks().any(|track| is_read(track) && !track.version.agrees_with(version))
+        {
+            return false;
+        }
+        if !self.ensure_track(file, path, version, effects) {
+            return false;
+        }
+        let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut()) else { return false };
+        track.confirmed = track.confirmed.max(confirmed);
+        let id = track.id;
+        for (index, block) in (0..).map(BlockIndex).zip(bytes.chunks(BLOCK_LEN)) {
+            if !self.blocks.contains(id, index) {
+                effects.free(self.blocks.insert(id, index, block.into()));
+            }
+        }
+        true
     }
 
     /// Puts a read among those that wait, and sees to it that a stream brings what it needs.

@@ -191,6 +191,12 @@ pub struct DirtyStatus {
 #[allow(missing_docs)] // They are those of `AheadUsage`.
 pub struct AheadStatus {
     pub renewals: u64,
+    pub listings_wanted: u64,
+    pub listings_used: u64,
+    pub listings_wasted: u64,
+    pub bytes_wanted: u64,
+    pub bytes_used: u64,
+    pub bytes_wasted: u64,
 }
 
 /// What was given up: its last handle is gone, and nothing of this mount tries to store it any more.
@@ -302,8 +308,16 @@ impl From<JournalUsage> for JournalStatus {
 
 impl From<AheadUsage> for AheadStatus {
     fn from(ahead: AheadUsage) -> Self {
-        let AheadUsage { renewals } = ahead;
-        Self { renewals }
+        let AheadUsage {
+            renewals,
+            listings_wanted,
+            listings_used,
+            listings_wasted,
+            bytes_wanted,
+            bytes_used,
+            bytes_wasted,
+        } = ahead;
+        Self { renewals, listings_wanted, listings_used, listings_wasted, bytes_wanted, bytes_used, bytes_wasted }
     }
 }
 

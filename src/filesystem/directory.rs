@@ -22,6 +22,7 @@ impl Filesystem {
     pub fn open_directory(&self, access: Access, ino: InodeNumber) -> FilesystemResult<HandleId> {
         let path = self.directory_path(ino)?;
         let snapshot = self.snapshot(access, &path)?;
+        self.note_walked(ino, &path);
         let mut state = self.state.lock();
         let inode = state.inodes.get_mut(ino).ok_or(FilesystemError::Stale)?;
         inode.handles += 1;

@@ -158,7 +158,7 @@ impl Filesystem {
             journal: journal.clone(),
             staging: StagingArea { directory: options.staging_dir.clone(), allowance: Arc::clone(&allowance), journal },
             deliveries: Queue::new(options.deliveries_max, allowance),
-            ahead: Ahead::new(if options.prefetch { options.streams_max.max(1) } else { 0 }),
+            ahead: Ahead::new(if options.prefetch { 2 * options.streams_max.max(1) } else { 0 }),
             moving: RwLock::new(()),
             space: Mutex::new(None),
             state: Mutex::new(state),

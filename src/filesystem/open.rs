@@ -56,6 +56,7 @@ impl Filesystem {
             return Ok(content);
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
+        self.await_fetch(access, &directory.join(&name))?;
         let entry = self.entry(access, &directory, &name, self.options.attr_timeout)?;
         let Some(entry) = entry else {
             self.supersede(ino);

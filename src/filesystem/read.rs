@@ -67,6 +67,12 @@ impl Filesystem {
             return done(cached.ok_or(FilesystemError::Stale));
         };
         let (filesystem, asked) = (Arc::clone(self), (path.clone(), version.clone()));
+        if reading.again == 0 {
+            self.ahead.want_bytes(u64::from(reading.len).min(version.size.saturating_sub(reading.offset)));
+            if reading.offset == 0 {
+                self.note_read(reading.ino);
+            }
+        }
         self.server.read_parked(file, &path, version, reading.offset, reading.len, move |result| match result {
             Ok(bytes) => done(Ok(bytes)),
             Err(error) => filesystem.read_failed(reading, &asked, error, done),

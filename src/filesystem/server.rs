@@ -9,7 +9,7 @@ use crate::protocol::RemotePath;
 use crate::remote::{Abilities, Connections, Remote, RemoteResult};
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The server, behind a check.
 pub(super) struct Server {
@@ -67,6 +67,23 @@ impl Server {
     /// Cached bytes only.
     pub(super) fn get(&self, file: FileId, version: &FileVersion, offset: u64, len: u32) -> Option<Vec<u8>> {
         self.reader.get(file, version, offset, len)
+    }
+
+    /// Whether all of a version is in memory or on the local disk.
+    pub(super) fn holds(&self, file: FileId, path: &RemotePath, version: &FileVersion) -> bool {
+        self.reader.holds(file, path, version)
+    }
+
+    /// Keeps all bytes of a version, which the server was asked about at `confirmed`.
+    pub(super) fn insert(
+        &self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        bytes: &[u8],
+        confirmed: Instant,
+    ) {
+        self.reader.insert(file, path, version, bytes, confirmed);
     }
 
     /// Reads without waiting: whoever gets the bytes calls `done`.

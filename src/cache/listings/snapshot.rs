@@ -30,6 +30,11 @@ impl Record {
         Self { entry, confirmed, listed_time, time_asked: false, shown_since: confirmed, exact_at: confirmed }
     }
 
+    /// Since when listings have shown this time.
+    pub fn shown_since(&self) -> Instant {
+        self.shown_since
+    }
+
     /// Whether what is shown is no older than `age_max`, or could not have changed without a listing that shows another time.
     ///
     /// A listing to the minute shows the same time after a change within that minute. Once the minute is over it does not: an exact

@@ -1,6 +1,7 @@
 //! What is asked before anybody needs it: that it is there in time, and that it costs nobody anything.
 
 use super::*;
+use std::collections::HashSet;
 use std::thread;
 
 const AGE: Duration = Duration::from_secs(10);
@@ -269,4 +270,183 @@ fn open_asks_for_the_exact_time_until_a_listing_to_the_minute_would_show_a_chang
         mount.touch("f000");
     }
     assert_eq!(mount.questions(), asked, "the minute is over");
+}
+
+/// Files that were not changed for a week.
+fn old(prepare: impl FnOnce(&MemoryRemote)) -> impl FnOnce(&MemoryRemote) {
+    move |remote| {
+        remote.advance(-7 * 86_400);
+        prepare(remote);
+        remote.advance(7 * 86_400);
+    }
+}
+
+impl Mount {
+    /// Reads a file from its beginning, and lets what is asked ahead come to its end.
+    fn read_file(&self, path: &str) -> String {
+        let handle = self.open(path, READ);
+        let text = self.read(handle);
+        self.release(handle);
+        self.settle();
+        text
+    }
+
+    fn ahead(&self) -> AheadUsage {
+        self.filesystem.usage().ahead
+    }
+}
+
+#[test]
+fn walk_finds_the_directories_it_comes_to_listed() {
+    let mount = mount(|remote| {
+        for above in 0..6 {
+            remote.put_directory(&format!("/d{above}"));
+            for below in 0..6 {
+                remote.put_directory(&format!("/d{above}/e{below}"));
+                remote.put(&format!("/d{above}/e{below}/f"), "x");
+            }
+        }
+    });
+    let mut waited = 0;
+    let mut visit = |path: &str| {
+        let ino = mount.ino(path);
+        let before = (mount.remote.calls(Operation::List), mount.ahead().listings_used);
+        mount.names(ino);
+        waited += usize::from(mount.ahead().listings_used == before.1);
+        mount.settle();
+    };
+    visit("");
+    for above in 0..6 {
+        visit(&format!("d{above}"));
+        for below in 0..6 {
+            visit(&format!("d{above}/e{below}"));
+        }
+    }
+    let ahead = mount.ahead();
+    // The first steps show the order; the root was listed when the mount began.
+    assert!(waited <= 4, "{waited} listings were waited for: {ahead:?}");
+    assert_eq!((ahead.listings_wasted, mount.remote.calls(Operation::List)), (0, 43), "no directory was listed twice");
+}
+
+#[test]
+fn files_read_one_after_another_in_any_usual_order_are_fetched_ahead() {
+    let names: Vec<String> = (0..100).map(|number| format!("f{:03}", number * 37 % 100)).collect();
+    for order in ["listed", "by number"] {
+        let mount =
+            mount(old(|remote| names.iter().for_each(|name| remote.put(&format!("/{name}"), "x".repeat(1000)))));
+        let mut names = mount.names(ROOT);
+        if order == "by number" {
+            names.sort_by_key(|name| mount.ino(name));
+        }
+        for name in &names {
+            assert_eq!(mount.read_file(name).len(), 1000);
+        }
+        let ahead = mount.ahead();
+        assert_eq!(mount.remote.calls(Operation::OpenRead), 100, "{order}: no file was fetched twice");
+        assert_eq!((ahead.bytes_used, ahead.bytes_wasted), (98_000, 0), "{order}");
+    }
+}
+
+#[test]
+fn random_reads_over_a_tree_waste_little() {
+    let mount = mount(old(|remote| {
+        for directory in 0..20 {
+            remote.put_directory(&format!("/d{directory}"));
+            (0..30).for_each(|file| remote.put(&format!("/d{directory}/f{file:02}"), "x".repeat(20_000)));
+        }
+    }));
+    let (mut random, mut read) = (7_u64, HashSet::new());
+    for _ in 0..500 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let path = format!("d{}/f{:02}", (random >> 33) % 20, (random >> 45) % 30);
+        mount.names(mount.ino(path.split('/').next().unwrap()));
+        mount.read_file(&path);
+        read.insert(path);
+    }
+    let (ahead, fetched) = (mount.ahead(), mount.remote.calls(Operation::OpenRead));
+    let in_vain = (fetched - read.len()) as u64 * 20_000;
+    assert!(in_vain <= ahead.bytes_wanted / 10 + (512 << 10), "{in_vain} bytes in vain: {ahead:?}");
+    let listed_in_vain = mount.remote.calls(Operation::List).saturating_sub(21);
+    assert!(listed_in_vain <= 20, "{listed_in_vain}: {ahead:?}");
+}
+
+#[test]
+fn fetched_file_that_another_client_changed_since_is_not_shown() {
+    let mount = mount(old(|remote| (0..5).for_each(|file| remote.put(&format!("/f{file}"), "old"))));
+    mount.read_file("f0");
+    mount.read_file("f1");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 5);
+    mount.remote.put("/f2", "new");
+    mount.advance(11);
+    assert_eq!(mount.read_file("f2"), "new");
+    assert_eq!(mount.read_file("f3"), "old");
+}
+
+#[test]
+fn file_that_changes_while_it_is_fetched_ahead_is_not_kept() {
+    let mount = mount(old(|remote| (0..3).for_each(|file| remote.put(&format!("/f{file}"), "old"))));
+    mount.read_file("f0");
+    mount.remote.hold(Operation::OpenRead);
+    thread::scope(|scope| {
+        let second = scope.spawn(|| mount.cat("f1"));
+        assert!(mount.remote.wait_held(Operation::OpenRead, 2), "the server has sent what f2 was");
+        mount.remote.put("/f2", "new");
+        mount.remote.let_go(Operation::OpenRead);
+        second.join().unwrap();
+    });
+    mount.settle();
+    assert_eq!(mount.read_file("f2"), "new", "known by the answer that came behind it, before the listing is too old");
+    assert_eq!(mount.ahead().bytes_wasted, 3);
+}
+
+#[test]
+fn file_that_is_written_here_while_it_is_fetched_ahead_is_not_kept() {
+    let mount = mount(old(|remote| (0..3).for_each(|file| remote.put(&format!("/f{file}"), "old"))));
+    mount.read_file("f0");
+    mount.remote.hold(Operation::Stat);
+    let handle = mount.open("f1", READ);
+    mount.read(handle);
+    assert!(mount.remote.wait_held(Operation::Stat, 1), "f2 has been fetched, and is asked about");
+    let f2 = mount.ino("f2");
+    let writer = mount.filesystem.create(Access::Server, ROOT, b"f2", 0o644, BOTH).unwrap().1.handle;
+    assert_eq!(mount.ino("f2"), f2);
+    mount.write(writer, 0, "own");
+    mount.remote.let_go(Operation::Stat);
+    mount.close(writer);
+    // As rsync does: another content of the same size and time.
+    mount.set("f2", set_time(1_700_000_000 - 7 * 86_400)).unwrap();
+    mount.release(handle);
+    mount.settle();
+    mount.advance(40);
+    assert_eq!(mount.read_file("f2"), "own");
+}
+
+#[test]
+fn file_changed_a_moment_ago_is_not_fetched_ahead() {
+    let mount = mount(|remote| (0..5).for_each(|file| remote.put(&format!("/f{file}"), "x")));
+    mount.read_file("f0");
+    mount.read_file("f1");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 2);
+    mount.advance(4);
+    mount.read_file("f2");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 5, "its second is over");
+}
+
+#[test]
+fn who_opens_a_file_that_is_being_fetched_waits_for_that() {
+    let mount = mount(old(|remote| (0..3).for_each(|file| remote.put(&format!("/f{file}"), "x"))));
+    mount.read_file("f0");
+    mount.remote.hold(Operation::OpenRead);
+    thread::scope(|scope| {
+        // Read on its own thread: it waits as well, for its own transfer.
+        let second = scope.spawn(|| mount.cat("f1"));
+        assert!(mount.remote.wait_held(Operation::OpenRead, 2), "f1, and f2 ahead");
+        let ino = mount.ino("f2");
+        let opened = mount.filesystem.open(Access::MemoryOnly, ino, READ);
+        assert_eq!(opened, Err(FilesystemError::WouldWait));
+        mount.remote.let_go(Operation::OpenRead);
+        assert_eq!(second.join().unwrap(), "x");
+    });
+    assert_eq!(mount.cat("f2"), "x");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 3);
 }

@@ -59,8 +59,13 @@ impl State {
     fn patience(&mut self) -> Patience {
         let fails = self.backoff.failure.is_some() || self.refused.is_some();
         let is_full = self.leases.len() + 1 >= self.ceiling.exclusive();
-        if self.closed || fails || is_full || !self.waiters.is_empty() || self.ceiling.takes_turns() {
+        if self.closed || fails || !self.waiters.is_empty() || self.ceiling.takes_turns() {
             return Patience::Over;
+        }
+        if is_full {
+            // Those that were lent in this way come back soon; of the others nobody knows.
+            let comes_back = self.leases.values().any(|record| record.ahead);
+            return if comes_back { Patience::LogIn(0) } else { Patience::Over };
         }
         let kept = 1 + usize::from(self.shared.is_none());
         if self.idle.len() > kept

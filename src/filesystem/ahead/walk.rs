@@ -1,0 +1,127 @@
+//! Directories that a walk comes to next: the subdirectories of where it is, then those beside it, then those beside the
+//! ones above, each with what lies below it.
+
+use super::Job;
+use super::guesses::Kind;
+use super::order::{Order, Row};
+use crate::cache::listings::Snapshot;
+use crate::filesystem::{Filesystem, InodeNumber};
+use crate::protocol::{EntryKind, Name, RemotePath};
+use std::sync::Arc;
+
+/// Directories that are guessed at once at most.
+const GUESSES_MAX: usize = 32;
+/// Directories that are looked at for that.
+const LOOKS_MAX: usize = 512;
+/// With more entries than this no order is looked for.
+const ENTRIES_MAX: usize = 50_000;
+
+/// The directories found so far that are to be listed.
+struct Upcoming {
+    order: Order,
+    found: Vec<RemotePath>,
+    looks: usize,
+}
+
+impl Upcoming {
+    fn is_full(&self) -> bool {
+        self.found.len() >= GUESSES_MAX || self.looks >= LOOKS_MAX
+    }
+}
+
+impl Filesystem {
+    /// Somebody has listed a directory.
+    pub(in crate::filesystem) fn note_walked(&self, ino: InodeNumber, directory: &RemotePath) {
+        if !self.ahead.is_on() {
+            return;
+        }
+        let now = self.clock.instant();
+        let is_coming = self.ahead.is_pending(&Job::List(directory.clone()));
+        self.ahead.guesses.lock().wants_listing(directory, is_coming, self.options.dir_timeout, now);
+        let Some((parent_ino, name)) = self.state.lock().inodes.get(ino).and_then(|inode| inode.place.clone()) else {
+            return;
+        };
+        let Some(parent) = directory.parent() else { return };
+        if let Some(order) = self.step(&parent, parent_ino, Kind::Directories, &name) {
+            self.ahead.guesses.lock().walk = Some((directory.clone(), order));
+            self.guess_listings(directory, order);
+        }
+    }
+
+    /// A step of a program through a directory: the order that it follows, if it is known by now.
+    pub(super) fn step(&self, directory: &RemotePath, ino: InodeNumber, kind: Kind, name: &Name) -> Option<Order> {
+        let lacks_row = self.ahead.guesses.lock().lacks_row(directory, kind, name);
+        if lacks_row {
+            let snapshot = self.known_snapshot(directory).filter(|snapshot| snapshot.len() <= ENTRIES_MAX)?;
+            let row = self.row(directory, ino, kind, &snapshot);
+            self.ahead.guesses.lock().put_row(directory, kind, row);
+        }
+        self.ahead.guesses.lock().step(directory, kind, name, self.clock.instant())
+    }
+
+    fn row(&self, directory: &RemotePath, ino: InodeNumber, kind: Kind, snapshot: &Snapshot) -> Row {
+        let wanted = match kind {
+            Kind::Directories => EntryKind::Directory,
+            Kind::Files => EntryKind::File,
+        };
+        let entries = snapshot.entries_from(0).filter(|(_, record)| record.entry.kind == wanted);
+        let names: Vec<Name> = entries.map(|(_, record)| record.entry.name.clone()).collect();
+        let state = self.state.lock();
+        let number = |name: &Name| state.inodes.number(ino, &directory.join(name), name).0;
+        Row::new(names.into_iter().map(|name| (name.clone(), number(&name))).collect())
+    }
+
+    fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
+        self.listings.get_snapshot(directory, self.options.dir_timeout, self.clock.instant())
+    }
+
+    /// Has listed what a walk in this order, which has come to `at`, needs next.
+    pub(super) fn guess_listings(&self, at: &RemotePath, order: Order) {
+        let mut upcoming = Upcoming { order, found: Vec::new(), looks: 0 };
+        self.look_below(at, &mut upcoming);
+        let mut here = at.clone();
+        while let Some(parent) = here.parent().filter(|_| here != self.root && !upcoming.is_full()) {
+            let behind = self.ahead.guesses.lock().behind(&parent, Kind::Directories, order, GUESSES_MAX);
+            let Some(behind) = behind else { break };
+            for name in behind {
+                self.look_at(&parent.join(&name), &mut upcoming);
+            }
+            here = parent;
+        }
+        for directory in upcoming.found {
+            let job = Job::List(directory.clone());
+            if self.ahead.is_pending(&job) {
+                continue;
+            }
+            if !self.ahead.guesses.lock().guess_listing(&directory) {
+                continue;
+            }
+            if !self.ahead.push(job) {
+                self.ahead.guesses.lock().listing_ended(&directory, None, self.clock.instant());
+            }
+        }
+    }
+
+    fn look_at(&self, directory: &RemotePath, upcoming: &mut Upcoming) {
+        if upcoming.is_full() {
+            return;
+        }
+        upcoming.looks += 1;
+        match self.known_snapshot(directory) {
+            Some(_) => self.look_below(directory, upcoming),
+            None => upcoming.found.push(directory.clone()),
+        }
+    }
+
+    fn look_below(&self, directory: &RemotePath, upcoming: &mut Upcoming) {
+        let Some(snapshot) = self.known_snapshot(directory) else { return };
+        // Numbers are computed from paths, whoever the parent is, for what the kernel has not looked up yet.
+        let row = self.row(directory, InodeNumber(0), Kind::Directories, &snapshot);
+        for name in row.all(upcoming.order) {
+            if upcoming.is_full() {
+                return;
+            }
+            self.look_at(&directory.join(name), upcoming);
+        }
+    }
+}
