@@ -1,5 +1,7 @@
 //! One line of a listing, whatever dialect it was written in.
 
+use std::sync::Arc;
+
 use super::path::Name;
 
 /// What an entry is.
@@ -54,10 +56,10 @@ pub struct Entry {
     pub modified: Option<Timestamp>,
     /// The permission bits, 0 to 0o7777.
     pub mode: Option<u32>,
-    /// The owner as listed: a name or a number.
-    pub owner: Option<Box<[u8]>>,
-    /// The group as listed: a name or a number.
-    pub group: Option<Box<[u8]>>,
+    /// The owner as listed: a name or a number. Entries of one listing share it.
+    pub owner: Option<Arc<[u8]>>,
+    /// The group as listed, likewise.
+    pub group: Option<Arc<[u8]>>,
     /// Where a symbolic link points to, exactly as the server said it.
     pub link_target: Option<Box<[u8]>>,
     /// The `unique` fact (RFC 3659 §7.5.2): the same for the same file, another after a replacement.

@@ -5,6 +5,7 @@
 //! once, so that no layer above has to think of it again.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why bytes cannot be a [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +25,10 @@ pub enum NameError {
 }
 
 /// One component of a path: not empty, not `.` or `..`, without `/`, CR, LF and NUL.
+///
+/// Clones share the bytes: a name in a listing is kept in several places.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<[u8]>);
+pub struct Name(Arc<[u8]>);
 
 impl Name {
     /// Takes `bytes` as a name.

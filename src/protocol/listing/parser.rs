@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use super::{Context, DIALECTS, Dialect, Line, mlsd};
 use crate::protocol::entry::Entry;
@@ -112,7 +113,13 @@ impl ListingParser {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
         match self.parse_line(line) {
-            Line::Entry(entry) if self.listing.entries.len() < ENTRIES_MAX => self.listing.entries.push(entry),
+            Line::Entry(mut entry) if self.listing.entries.len() < ENTRIES_MAX => {
+                if let Some(before) = self.listing.entries.last() {
+                    share(&mut entry.owner, &before.owner);
+                    share(&mut entry.group, &before.group);
+                }
+                self.listing.entries.push(entry);
+            }
             Line::Entry(_) | Line::NotMine => self.keep_unparsed(line),
             Line::Dots => self.listing.shows_dots = true,
             Line::Refused => self.listing.refused_count += 1,
@@ -171,6 +178,13 @@ impl ListingParser {
         if self.listing.unparsed.len() < UNPARSED_KEPT_MAX {
             self.listing.unparsed.push(line.get(..UNPARSED_LEN_MAX).unwrap_or(line).to_vec());
         }
+    }
+}
+
+/// Takes the same bytes from where they are already: most files in a directory have one owner.
+fn share(bytes: &mut Option<Arc<[u8]>>, before: &Option<Arc<[u8]>>) {
+    if bytes == before {
+        bytes.clone_from(before);
     }
 }
 

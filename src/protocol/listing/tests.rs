@@ -191,7 +191,7 @@ fn mlsd_line(entry: &Entry) -> Vec<u8> {
     if let Some(mode) = entry.mode {
         line.extend(format!("UNIX.mode=0{mode:o};").bytes());
     }
-    for (key, value) in [(&b"UNIX.owner="[..], &entry.owner), (b"unique=", &entry.unique)] {
+    for (key, value) in [(&b"UNIX.owner="[..], entry.owner.as_deref()), (b"unique=", entry.unique.as_deref())] {
         if let Some(value) = value {
             line.extend([key, value, b";"].concat());
         }
