@@ -38,7 +38,7 @@ const ID_NONE: i64 = u32::MAX as i64;
         In fstab:\n  \
         ftp://anna@nas.local/backup  /mnt/nas  ftpfs  _netdev,password_file=/etc/ftpfs/nas,uid=1000  0 0\n\n\
         The password comes from the first of: --password-stdin, --password-file, the URL (not advised: ps shows it), the variable \
-        FTPFS_PASSWORD, the systemd credential ftpfs.password, ~/.netrc ($NETRC), the terminal.\n\n\
+        FTPFS_PASSWORD, the systemd credential ftpfs.password, the key ftpfs:USER@HOST in the kernel's keyring, ~/.netrc ($NETRC), the terminal.\n\n\
         The proxy is that of --proxy, or of the variables ftp_proxy (ftps_proxy), all_proxy and no_proxy, also in capitals.\n\n\
         Exit codes: 0 mounted, or unmounted with everything stored; 1 other failure; 2 wrong usage; 3 server not reached; 4 login refused; \
         5 directory not there; 6 mountpoint unusable; 7 mounting failed; 8 no password; 9 not an FTP server; 10 not encrypted or not trusted; \

@@ -36,6 +36,12 @@ pub(super) enum ConfigError {
     /// A directory on the local disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// As curl and curlftpfs have it.
+    #[error(
+        "--user takes a name alone, and no password behind a colon: everybody could see it; ~/.netrc or --password-file keep it secret \
+         (a colon in the name itself: %3A in the URL)"
+    )]
+    PasswordInUser,
     /// fsync() would promise less than close().
     #[error(
         "--fsync=local needs --durability=journal: without a journal nothing on the local disk is a promise, \
@@ -76,6 +82,12 @@ impl Config {
     /// [`ConfigError`].
     pub(super) fn new(arguments: &MountArguments) -> Result<Self, ConfigError> {
         let url = ServerUrl::parse(&arguments.url)?;
+        if arguments.login.user.as_ref().is_some_and(|user| user.contains(['\r', '\n', '\0'])) {
+            return Err(UrlError::LineBreak.into());
+        }
+        if arguments.login.user.as_ref().is_some_and(|user| user.contains(':')) {
+            return Err(ConfigError::PasswordInUser);
+        }
         let encryption = Wanted::new(url.scheme, &arguments.encryption)?;
         if let Some(path) = &arguments.logging.log_file {
             refuse_below(path, &arguments.mountpoint)?;

@@ -1,6 +1,6 @@
 //! Who logs in, and with which password; never an argument.
 //!
-//! The sources in order: standard input, password file, URL, environment, systemd credential, netrc, terminal. The first one that
+//! The sources in order: standard input, password file, URL, environment, systemd credential, the kernel's keyring, netrc, terminal. The first one that
 //! is there decides; one that is there but cannot be used (a password file that everybody can read) is an error, not a
 //! reason to go on to the next.
 
@@ -15,18 +15,22 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::arguments::LoginArguments;
+use super::keyring;
 use super::netrc;
 use super::url::ServerUrl;
-use crate::protocol::Secret;
+use crate::protocol::command::{CommandError, LINE_BYTES_MAX};
+use crate::protocol::{Command, Encoding, Secret};
 
 /// The variable that may hold the password; it is not passed on to the process that stays.
 pub(super) const PASSWORD_VARIABLE: &str = "FTPFS_PASSWORD";
 /// The name of the password among systemd's credentials (`LoadCredential=ftpfs.password:/etc/…`).
 const SYSTEMD_CREDENTIAL: &str = "ftpfs.password";
+/// What the descriptions of keys begin with.
+const KEY_KIND: &str = "ftpfs";
 /// Who logs in where nobody is named (RFC 1635), and the password such servers expect.
 const ANONYMOUS: (&[u8], &[u8]) = (b"anonymous", b"ftpfs@");
-/// No password is longer; a longer file is no password file.
-const PASSWORD_LEN_MAX: usize = 64 * 1024;
+/// No password can be longer: it goes into one command.
+const PASSWORD_LEN_MAX: usize = LINE_BYTES_MAX;
 /// No file of logins is longer.
 const NETRC_LEN_MAX: u64 = 1 << 20;
 
@@ -60,8 +64,27 @@ pub(super) enum CredentialsError {
         /// What the system says.
         error: io::Error,
     },
-    /// Nobody has one like that: it is another file.
-    #[error("the password from {0} is longer than {PASSWORD_LEN_MAX} bytes: this is no password")]
+    /// The kernel has it, and does not give it.
+    #[error("the key `{description}` in the kernel's keyring cannot be used: {reason}")]
+    Key {
+        /// What it is called.
+        description: String,
+        /// What about it.
+        reason: String,
+    },
+    /// There is nobody to ask for the one that goes with a proxy.
+    #[error(
+        "no password for {user} at the proxy {host}: give --proxy-password-file or the variable {}",
+        super::proxy::PASSWORD_VARIABLE
+    )]
+    NoneForProxy {
+        /// The user.
+        user: String,
+        /// The proxy.
+        host: String,
+    },
+    /// No FTP command can carry it; mostly it is another file.
+    #[error("the password from {0} is longer than an FTP command can be ({LINE_BYTES_MAX} bytes)")]
     TooLong(String),
     /// No FTP command can carry it.
     #[error("the password from {0} holds a NUL or a line break, which FTP cannot send")]
@@ -85,6 +108,8 @@ pub(super) struct Surroundings {
     pub(super) variable: fn(&str) -> Option<Vec<u8>>,
     /// Where systemd has put what it was given for us.
     pub(super) systemd_directory: Option<PathBuf>,
+    /// The content of a key of the kernel.
+    pub(super) keyring: fn(&str) -> Result<Option<Vec<u8>>, String>,
     /// The file of logins by machine.
     pub(super) netrc: Option<PathBuf>,
     /// Opens the standard input.
@@ -100,6 +125,7 @@ impl Surroundings {
         Self {
             variable: |name| env::var_os(name).map(OsStringExt::into_vec),
             systemd_directory: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            keyring: keyring::find,
             netrc: env::var_os("NETRC").map(PathBuf::from).or_else(|| Some(home?.join(".netrc"))),
             // Not through std's buffer, which would keep what it has read.
             input: || Ok(Box::new(File::from(rustix::stdio::stdin().try_clone_to_owned()?))),
@@ -124,15 +150,36 @@ impl Surroundings {
         }
     }
 
-    /// The password from whoever sits at the terminal.
+    /// The password from the kernel's keyring: the key `KIND:USER@HOST`.
     ///
     /// # Errors
-    /// There is none, or it cannot be read from.
-    pub(super) fn asked(&self, user: &str, host: &str) -> Result<Secret, CredentialsError> {
+    /// It is there and cannot be used.
+    pub(super) fn kept_by_the_kernel(
+        &self,
+        kind: &str,
+        user: &[u8],
+        host: &str,
+    ) -> Result<Option<Secret>, CredentialsError> {
+        let description = format!("{kind}:{}@{host}", user.escape_ascii());
+        match (self.keyring)(&description) {
+            Ok(Some(content)) => {
+                let content = Zeroizing::new(content);
+                first_line(&mut content.as_slice(), &format!("the key `{description}`")).map(Some)
+            }
+            Ok(None) => Ok(None),
+            Err(reason) => Err(CredentialsError::Key { description, reason }),
+        }
+    }
+
+    /// The password from whoever sits at the terminal; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read from, or what was typed cannot be sent.
+    pub(super) fn asked(&self, user: &str, host: &str) -> Result<Option<Secret>, CredentialsError> {
         match (self.ask)(&format!("Password for {user} at {host}: ")) {
-            Some(Ok(password)) => checked(Secret::new(password), "the terminal"),
+            Some(Ok(password)) => checked(Secret::new(password), "the terminal").map(Some),
             Some(Err(error)) => Err(CredentialsError::Unreadable { place: "the terminal".into(), error }),
-            None => Err(CredentialsError::None { user: user.into(), host: host.into() }),
+            None => Ok(None),
         }
     }
 }
@@ -146,8 +193,9 @@ pub(super) fn find(
     url: &ServerUrl,
     surroundings: &Surroundings,
 ) -> Result<Credentials, CredentialsError> {
-    let user = url.user.clone().or_else(|| arguments.user.clone().map(String::into_bytes));
-    let named = named_password(arguments, url, surroundings)?;
+    let named = arguments.user.clone().filter(|user| !user.is_empty());
+    let user = url.user.clone().or_else(|| named.map(String::into_bytes));
+    let named = named_password(arguments, url, user.as_deref(), surroundings)?;
     if let Some(password) = named {
         let user = user.unwrap_or_else(|| ANONYMOUS.0.to_vec());
         return Ok(Credentials { user, password, account: None });
@@ -161,7 +209,9 @@ pub(super) fn find(
         return Ok(Credentials { user: ANONYMOUS.0.to_vec(), password: Secret::new(ANONYMOUS.1), account: None });
     };
     let shown = user.escape_ascii().to_string();
-    let password = surroundings.asked(&shown, &url.host)?;
+    let password = surroundings
+        .asked(&shown, &url.host)?
+        .ok_or_else(|| CredentialsError::None { user: shown, host: url.host.clone() })?;
     Ok(Credentials { user, password, account: None })
 }
 
@@ -169,6 +219,7 @@ pub(super) fn find(
 fn named_password(
     arguments: &LoginArguments,
     url: &ServerUrl,
+    user: Option<&[u8]>,
     surroundings: &Surroundings,
 ) -> Result<Option<Secret>, CredentialsError> {
     if arguments.password_stdin {
@@ -183,9 +234,12 @@ fn named_password(
         tracing::warn!(
             "the password in the URL can be seen by every user of this machine; ~/.netrc or --password-file keep it secret"
         );
-        return Ok(Some(password.clone()));
+        return checked(password.clone(), "the URL").map(Some);
     }
-    surroundings.set_down(PASSWORD_VARIABLE, SYSTEMD_CREDENTIAL)
+    if let Some(password) = surroundings.set_down(PASSWORD_VARIABLE, SYSTEMD_CREDENTIAL)? {
+        return Ok(Some(password));
+    }
+    user.map_or(Ok(None), |user| surroundings.kept_by_the_kernel(KEY_KIND, user, &url.host))
 }
 
 /// The password from the first line of a file that nobody else can read.
@@ -219,8 +273,10 @@ fn from_netrc(
     let read = file.take(NETRC_LEN_MAX).read_to_end(&mut text);
     read.map_err(|error| CredentialsError::Unreadable { place: place(), error })?;
     let Some(login) = netrc::find(&text, &url.host, user) else { return Ok(None) };
-    let secrets = [&login.password, &login.account].into_iter().flatten();
-    if secrets.map(Secret::expose).chain(login.user.as_deref()).any(has_line_break) {
+    for secret in [&login.password, &login.account].into_iter().flatten() {
+        checked(secret.clone(), &place())?;
+    }
+    if login.user.as_deref().is_some_and(has_line_break) {
         return Err(CredentialsError::LineBreak(place()));
     }
     Ok(Some(login))
@@ -260,11 +316,14 @@ fn first_line(reader: &mut dyn Read, place: &str) -> Result<Secret, CredentialsE
     checked(Secret::new(password), place)
 }
 
+/// What the command that carries it thinks of it.
 fn checked(password: Secret, place: &str) -> Result<Secret, CredentialsError> {
-    if has_line_break(password.expose()) {
-        return Err(CredentialsError::LineBreak(place.into()));
+    let mut line = Zeroizing::new(Vec::new());
+    match Command::Pass(password.clone()).encode(&mut line, Encoding::default()) {
+        Ok(()) => Ok(password),
+        Err(CommandError::TooLong) => Err(CredentialsError::TooLong(place.into())),
+        Err(_) => Err(CredentialsError::LineBreak(place.into())),
     }
-    Ok(password)
 }
 
 fn has_line_break(bytes: &[u8]) -> bool {

@@ -75,7 +75,8 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
         Some("refresh") => return Ok(Invocation::Refresh(RefreshArguments::try_parse_from(rest)?)),
         _ => {}
     }
-    let rest = if is_mount_helper(program) {
+    let is_for_mount = is_mount_helper(program);
+    let rest = if is_for_mount {
         match from_mount_helper(rest) {
             Some(rest) => rest,
             None => return Ok(Invocation::Nothing),
@@ -86,7 +87,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Invocation, clap::Error> {
     let first = parse_mount(&rest)?;
     let mut expanded = rest;
     for options in &first.options {
-        expanded.extend(expand(options)?);
+        expanded.extend(expand(options, is_for_mount)?);
     }
     Ok(Invocation::Mount(Box::new(parse_mount(&expanded)?)))
 }
@@ -123,7 +124,7 @@ fn from_mount_helper(arguments: &[OsString]) -> Option<Vec<OsString>> {
 }
 
 /// `ro,uid=1000,allow_other` as `--ro --uid=1000 --allow-other`. A backslash takes a comma's meaning away.
-fn expand(options: &str) -> Result<Vec<OsString>, clap::Error> {
+fn expand(options: &str, is_for_mount: bool) -> Result<Vec<OsString>, clap::Error> {
     let mut arguments = Vec::new();
     for option in split(options) {
         let (name, value) = match option.split_once('=') {
@@ -131,7 +132,9 @@ fn expand(options: &str) -> Result<Vec<OsString>, clap::Error> {
             None => (option.as_str(), None),
         };
         let is_foreign = name.starts_with("x-") || name.starts_with("X-") || name == "comment";
-        if name.is_empty() || is_foreign || IGNORED.contains(&name) {
+        // mount(8) makes `user=NAME` of fstab's `user`, with whoever called it; elsewhere it is the option.
+        let is_option = name == "user" && value.is_some() && !is_for_mount;
+        if name.is_empty() || is_foreign || (IGNORED.contains(&name) && !is_option) {
             continue;
         }
         let name = name.replace('_', "-");
@@ -204,6 +207,10 @@ mod tests {
 
     #[test]
     fn options_meant_for_others_are_ignored_and_unknown_ones_refused() {
+        let user = |program: &str, option: &str| mount(&[program, "ftp://h", "/m", "-o", option]).login.user;
+        assert_eq!(user("ftpfs", "user"), None);
+        assert_eq!(user("ftpfs", "user=anna").as_deref(), Some("anna"));
+        assert_eq!(user("mount.ftpfs", "user=anna"), None);
         let all = format!("{},x-systemd.automount,comment=x,,", IGNORED.join(","));
         assert!(!mount(&["ftpfs", "ftp://h", "/m", "-o", &all]).files.ro);
         for options in ["nonsense", "-f", "uid=x", "o=ro"] {

@@ -1,7 +1,6 @@
 //! What people are told when something cannot be done: what happened, in the server's own words, and what helps.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use super::exit_code::Exit;
 use super::url::{Scheme, ServerUrl};
@@ -101,12 +100,6 @@ impl Failed {
             }
         };
         Self::new(exit, error.to_string())
-    }
-
-    /// Tells it.
-    pub(super) fn tell(&self) {
-        // Where nobody can be told, the exit code says it.
-        let _ = writeln!(io::stderr().lock(), "{self}");
     }
 }
 

@@ -14,6 +14,7 @@ mod exit_code;
 mod flush;
 mod handover;
 mod invocation;
+mod keyring;
 mod limits;
 mod logging;
 mod messages;
@@ -32,6 +33,7 @@ mod url;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
@@ -55,7 +57,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         None => obey(&arguments),
     };
     result.unwrap_or_else(|failed| {
-        failed.tell();
+        // A URL may stand where a mountpoint should.
+        let text = failed.to_string();
+        let text = without_passwords(&text, &arguments).unwrap_or(text);
+        // Where nobody can be told, the exit code says it.
+        let _ = writeln!(io::stderr().lock(), "{text}");
         failed.exit.into()
     })
 }
@@ -72,10 +78,22 @@ fn obey(arguments: &[OsString]) -> Result<ExitCode, Failed> {
         Err(error) => {
             // Help and version are no errors, and go to the standard output.
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            let _ = error.print();
+            // Where nobody can be told, the exit code says it.
+            let _ = match without_passwords(&error.to_string(), arguments) {
+                Some(text) => io::stderr().lock().write_all(text.as_bytes()),
+                None => error.print(),
+            };
             Ok(code.into())
         }
     }
+}
+
+/// A text that may repeat arguments, without the passwords in these; `None` where they hold none.
+fn without_passwords(text: &str, arguments: &[OsString]) -> Option<String> {
+    let arguments = arguments.iter().filter_map(|argument| argument.to_str());
+    let passwords: Vec<&str> = arguments.filter_map(url::password_in).collect();
+    let hide = |text: String, password: &&str| text.replace(&format!(":{password}@"), "@");
+    (!passwords.is_empty()).then(|| passwords.iter().fold(text.to_owned(), hide))
 }
 
 /// Finds the passwords, then mounts in the foreground, or starts the process that does in the background.

@@ -22,6 +22,8 @@ use crate::protocol::Secret;
 pub(super) const PASSWORD_VARIABLE: &str = "FTPFS_PROXY_PASSWORD";
 /// The name of that password among systemd's credentials.
 const SYSTEMD_CREDENTIAL: &str = "ftpfs.proxy-password";
+/// What the descriptions of keys begin with.
+const KEY_KIND: &str = "ftpfs-proxy";
 /// All variables that may name a proxy, and so may hold a password.
 pub(super) const VARIABLES: [&str; 6] =
     ["ftp_proxy", "FTP_PROXY", "ftps_proxy", "FTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -173,7 +175,15 @@ fn login(
         }
         (None, None) => match surroundings.set_down(PASSWORD_VARIABLE, SYSTEMD_CREDENTIAL)? {
             Some(password) => password,
-            None => surroundings.asked(&user.escape_ascii().to_string(), &format!("the proxy {}", written.host))?,
+            None => match surroundings.kept_by_the_kernel(KEY_KIND, user, &written.host)? {
+                Some(password) => password,
+                None => {
+                    let (user, host) = (user.escape_ascii().to_string(), written.host.clone());
+                    surroundings
+                        .asked(&user, &format!("the proxy {host}"))?
+                        .ok_or(CredentialsError::NoneForProxy { user, host })?
+                }
+            },
         },
     };
     let is_unfit =

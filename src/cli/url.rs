@@ -32,13 +32,13 @@ pub(super) enum UrlError {
     #[error("port 0 is none that a server can have; without one, {PORT} is used")]
     PortZero,
     /// Characters that mean something else in a URL.
-    #[error("`{0}` has a meaning of its own in a URL; write {1} where it is part of a name")]
+    #[error("`{0}` has a meaning of its own in a URL; write {1} where it is part of a name or password")]
     Reserved(char, &'static str),
     /// A directory that FTP cannot name.
     #[error("the directory in the URL cannot be used: {0}")]
     Directory(#[from] NameError),
     /// Line breaks and NUL.
-    #[error("the user name or password in the URL holds a line break, which FTP cannot send")]
+    #[error("the user name or password holds a line break, which FTP cannot send")]
     LineBreak,
 }
 
@@ -211,20 +211,35 @@ fn not_url(text: &str, error: url::ParseError) -> UrlError {
         url::ParseError::RelativeUrlWithoutBase => {
             UrlError::NotUrl(hide_password(text), "it does not begin with ftp://".into())
         }
-        error => UrlError::NotUrl(hide_password(text), error.to_string()),
+        error => reserved_in_password(text).unwrap_or_else(|| UrlError::NotUrl(hide_password(text), error.to_string())),
     }
+}
+
+/// The character that ended the URL's first part in the middle of a password; what is left is a port that is none.
+fn reserved_in_password(text: &str) -> Option<UrlError> {
+    let password = password_in(text)?;
+    let at = password.find(['#', '?', '/'])?;
+    if password.get(..at)?.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    match password.get(at..)?.chars().next()? {
+        '#' => Some(UrlError::Reserved('#', "%23")),
+        '?' => Some(UrlError::Reserved('?', "%3F")),
+        _ => Some(UrlError::Reserved('/', "%2F")),
+    }
+}
+
+/// What may be a password in a text that may be a URL, or hold one.
+pub(super) fn password_in(text: &str) -> Option<&str> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    // The last `@` before the path ends the user's part, as browsers read it.
+    Some(rest.rsplit_once('@')?.0.split_once(':')?.1)
 }
 
 /// The text with what may be a password left out, for messages about what is no URL.
 pub(super) fn hide_password(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
-    };
-    // The last `@` before the path ends the user's part, as browsers read it.
-    let Some((account, host)) = rest.rsplit_once('@') else { return text.escape_debug().to_string() };
-    let user = account.split_once(':').map_or(account, |(user, _password)| user);
-    format!("{scheme}{user}@{host}").escape_debug().to_string()
+    let hidden = password_in(text).map(|password| text.replace(&format!(":{password}@"), "@"));
+    hidden.as_deref().unwrap_or(text).escape_debug().to_string()
 }
 
 #[cfg(test)]
@@ -315,6 +330,9 @@ mod tests {
         assert_eq!(error("ftp://h/a\\b"), UrlError::Reserved('\\', "%5C"));
         assert_eq!(error("ftp://h/a%0Ab"), UrlError::Directory(NameError::LineBreak));
         assert_eq!(error("ftp://u%0d@h/"), UrlError::LineBreak);
+        assert_eq!(error("ftp://u:a b#c@h/"), UrlError::Reserved('#', "%23"));
+        assert_eq!(error("ftp://u:a/c@h/"), UrlError::Reserved('/', "%2F"));
+        assert!(matches!(error("ftp://h:99999/a@b"), UrlError::NotUrl(..)));
         for text in [
             "host/dir",
             "/srv",

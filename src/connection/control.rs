@@ -210,7 +210,7 @@ impl ControlConnection {
         };
         let mut lines = Vec::with_capacity(commands.len());
         for command in commands {
-            let mut line = Zeroizing::new(Vec::with_capacity(128));
+            let mut line = Zeroizing::new(Vec::new());
             command.encode(&mut line, *writer)?;
             lines.push((command, line));
         }
@@ -242,7 +242,8 @@ impl ControlConnection {
             sent.answered().reach(true);
         }
         shared.take_what_came_unasked(&mut state).map_err(|error| error.with_sent(false))?;
-        let mut packet = Zeroizing::new(Vec::new());
+        // With room for all: what it grows out of would be left behind, and may hold a password.
+        let mut packet = Zeroizing::new(Vec::with_capacity(lines.iter().map(|(_, line)| line.len()).sum()));
         let mut count = 0;
         for (command, line) in lines {
             if count > 0 && !state.has_room_for(line.len()) {

@@ -293,6 +293,10 @@ impl Command {
             return Err(CommandError::TimeOutOfRange);
         }
         let begin = line.len();
+        // As large as it can become: a vector that grows leaves copies of passwords behind.
+        let mut len_max = self.verb().len() + 2;
+        self.visit_arguments(&mut |argument| len_max += 1 + 2 * argument.len());
+        line.reserve_exact(len_max);
         line.extend_from_slice(self.verb().as_bytes());
         let mut has_line_break = false;
         self.visit_arguments(&mut |argument| {

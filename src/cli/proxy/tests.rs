@@ -9,6 +9,7 @@ fn surroundings(variable: fn(&str) -> Option<Vec<u8>>) -> Surroundings {
     Surroundings {
         variable,
         systemd_directory: None,
+        keyring: |_| Ok(None),
         netrc: None,
         input: || panic!("the standard input is read"),
         ask: |_| Some(Ok("typed".into())),
