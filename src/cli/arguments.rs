@@ -205,6 +205,9 @@ pub(super) struct FileArguments {
     /// Mount over a directory that is not empty
     #[arg(long)]
     pub(super) nonempty: bool,
+    /// Symbolic links that lead out of the mount: an error, or the target as the server tells it
+    #[arg(long, value_name = "HOW", default_value = "contained")]
+    pub(super) links: LinksArgument,
     /// What chown to another owner does: FTP cannot
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
     pub(super) chown: ChownArgument,
@@ -312,6 +315,16 @@ pub(super) enum PassiveAddressArgument {
     Control,
     // That in the server's reply.
     Server,
+}
+
+/// What is told of links that lead out of the mount.
+// The variants have no docstrings: these would become texts in the help, one line for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LinksArgument {
+    // An error; absolute targets are paths on the server.
+    Contained,
+    // The target in the server's words.
+    AsTold,
 }
 
 /// What becomes of a chown that cannot be done.

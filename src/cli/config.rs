@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::arguments::{
     ChownArgument, ConflictArgument, ConnectionArguments, DurabilityArgument, FileArguments, FsyncArgument,
-    MountArguments, PassiveAddressArgument, PassiveArgument, PrefetchArgument, WriteArguments,
+    LinksArgument, MountArguments, PassiveAddressArgument, PassiveArgument, PrefetchArgument, WriteArguments,
 };
 use super::cache_directory::CacheDirectory;
 use super::encryption::{EncryptionError, Wanted};
@@ -15,7 +15,7 @@ use super::logging::Verbosity;
 use super::state::{DiskError, DiskOptions, refuse_below};
 use super::url::{ServerUrl, UrlError};
 use crate::connection::{Deadlines, TlsError};
-use crate::filesystem::{Durability, FilesystemOptions, OnConflict};
+use crate::filesystem::{Durability, FilesystemOptions, Links, OnConflict};
 use crate::fuse::MountOptions;
 use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
 
@@ -178,6 +178,10 @@ fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, C
         file_mode,
         directory_mode: dir_mode,
         read_only: arguments.files.ro,
+        links: match arguments.files.links {
+            LinksArgument::Contained => Links::Contained,
+            LinksArgument::AsTold => Links::AsTold,
+        },
         ignore_owner_changes: arguments.files.chown == ChownArgument::Ignore,
         dir_timeout: arguments.caches.dir_timeout,
         attr_timeout: arguments.caches.attr_timeout,

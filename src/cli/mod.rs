@@ -12,6 +12,8 @@ mod credentials;
 mod encryption;
 mod exit_code;
 mod flush;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod invocation;
 mod keyring;

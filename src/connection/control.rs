@@ -45,6 +45,9 @@ const IN_FLIGHT_MAX: usize = 64;
 /// How long to wait for the first word on a stopped transfer before the marker is sent.
 const FIRST_WORD: Duration = Duration::from_millis(300);
 
+/// Reads, once the time is over, of what lies there already: more than it can be, unless the server never stops.
+const LATE_READS_MAX: usize = 32;
+
 /// A last line of a reply with another code than the first counts as the last when nothing has followed for this long.
 const ODD_LAST_LINE: Duration = Duration::from_secs(1);
 
@@ -368,7 +371,10 @@ impl ControlConnection {
     /// Takes what has come, where nobody else is reading, and does not wait for more.
     pub fn take_what_came(&self) {
         let mut state = self.shared.state.lock();
-        while state.failure.is_none() && !state.reading && self.shared.transport.is_readable() {
+        for _ in 0..LATE_READS_MAX {
+            if state.failure.is_some() || state.reading || !self.shared.transport.is_readable() {
+                return;
+            }
             self.shared.read_for_all(&mut state, Duration::from_millis(1));
         }
     }
@@ -547,6 +553,7 @@ impl Shared {
         during: &'static str,
         mut ready: impl FnMut(&mut State) -> Option<R>,
     ) -> Result<R, ConnectionError> {
+        let mut late_reads = 0;
         loop {
             if let Some(result) = ready(state) {
                 return Ok(result);
@@ -557,7 +564,8 @@ impl Shared {
             let silence_ends = state.silence_ends().unwrap_or(deadline);
             if remaining(silence_ends).is_none() && silence_ends <= deadline {
                 // What lies there was said in time: nobody has read since.
-                if !state.reading && self.transport.is_readable() {
+                if !state.reading && late_reads < LATE_READS_MAX && self.transport.is_readable() {
+                    late_reads += 1;
                     self.read_for_all(state, Duration::from_millis(1));
                     continue;
                 }

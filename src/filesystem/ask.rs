@@ -179,6 +179,12 @@ impl Filesystem {
         let begun = self.clock.instant();
         let mut listing = ask()?;
         self.listings.took(directory, self.clock.instant().saturating_duration_since(begun));
+        let listed = listing.entries.len();
+        listing.entries.retain(|entry| entry.name.as_bytes().len() <= super::NAME_LEN_MAX);
+        let hidden = listed - listing.entries.len();
+        if hidden > 0 {
+            tracing::warn!(%directory, hidden, "names of more than 255 bytes are not shown: Linux has none");
+        }
         listing.entries.retain(|entry| !is_temporary(&entry.name));
         if !listing.complete {
             tracing::warn!(%directory, entries = listing.entries.len(), "the server cut this listing short");

@@ -98,6 +98,9 @@ pub struct SpaceInformation {
     pub name_len_max: u32,
 }
 
+/// The largest file that there is on Linux. A larger one makes the kernel give up the inode, and the directory's listing with it.
+const SIZE_MAX: u64 = i64::MAX as u64;
+
 impl Filesystem {
     /// What stat shows of `entry`.
     pub(super) fn attributes_of(&self, ino: InodeNumber, entry: &Entry) -> Attributes {
@@ -111,7 +114,7 @@ impl Filesystem {
         let size = match entry.kind {
             EntryKind::Directory => 4096,
             EntryKind::Symlink => entry.link_target.as_ref().map_or(0, |target| target.len() as u64),
-            EntryKind::File | EntryKind::Other => entry.size.unwrap_or(0),
+            EntryKind::File | EntryKind::Other => entry.size.unwrap_or(0).min(SIZE_MAX),
         };
         let mtime = entry.modified.map_or(UNIX_EPOCH, to_system_time);
         Attributes {

@@ -125,7 +125,8 @@ impl Filesystem {
     /// Reads where a symbolic link points to.
     ///
     /// # Errors
-    /// [`FilesystemError::InvalidArgument`] where it is no link; [`FilesystemError::NotSupported`] where the server does not tell.
+    /// [`FilesystemError::InvalidArgument`] where it is no link; [`FilesystemError::NotSupported`] where the server does not tell;
+    /// [`FilesystemError::NotPermitted`] where it leads out of the mount.
     pub fn read_link(&self, access: Access, ino: InodeNumber) -> FilesystemResult<Vec<u8>> {
         let entry = self.shown_entry(access, ino, None)?;
         if entry.kind != EntryKind::Symlink {
@@ -133,7 +134,9 @@ impl Filesystem {
         }
         let target =
             entry.link_target.ok_or(FilesystemError::NotSupported { what: "telling where a link points to" })?;
-        Ok(target.into())
+        self.target_to_tell(ino, &target).ok_or(FilesystemError::NotPermitted {
+            what: "a link that leads out of the mount (--links=as-told shows it)",
+        })
     }
 
     /// Asks for the space left. No field of the answer is zero.

@@ -59,7 +59,8 @@ impl Filesystem {
     /// Makes a symbolic link and counts a lookup.
     ///
     /// # Errors
-    /// [`FilesystemError::NotPermitted`] where the server has no way to: programs go on without links then.
+    /// [`FilesystemError::NotPermitted`] where the server has no way to, programs go on without links then; and where it would
+    /// lead out of the mount.
     pub fn make_symlink(
         &self,
         access: Access,
@@ -68,6 +69,11 @@ impl Filesystem {
         target: &[u8],
     ) -> FilesystemResult<Found> {
         let (directory, name) = self.new_place(access, parent, name)?;
+        if self.target_to_tell_in(&directory, target).as_deref() != Some(target) {
+            return Err(FilesystemError::NotPermitted {
+                what: "a link that would not be shown as it is made (--links)",
+            });
+        }
         let remote = self.server.ask(access)?;
         match remote.make_symlink(&directory.join(&name), target) {
             Err(RemoteError::Unsupported { .. }) => {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::links::Links;
+
 /// What a close() or an fsync() waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -44,6 +46,8 @@ pub struct FilesystemOptions {
     pub directory_mode: Option<u32>,
     /// Nothing is ever changed on the server.
     pub read_only: bool,
+    /// What is told of links that lead out of the mount.
+    pub links: Links,
     /// Whether a change of owner that cannot be made is claimed to have worked.
     pub ignore_owner_changes: bool,
     /// How old a listing may be to answer lookups and readdir.
@@ -94,6 +98,7 @@ impl Default for FilesystemOptions {
             file_mode: None,
             directory_mode: None,
             read_only: false,
+            links: Links::Contained,
             ignore_owner_changes: false,
             dir_timeout: Duration::from_secs(30),
             attr_timeout: Duration::from_secs(1),

@@ -43,14 +43,14 @@ const GENERATION: Generation = Generation(0);
 
 /// What we ask of the kernel beyond fuser's defaults (ASYNC_READ, BIG_WRITES, MAX_PAGES).
 ///
-/// Not WRITEBACK_CACHE: with it the kernel ignores what others change on the server, and appends at a stale offset.
-const CAPABILITIES: [InitFlags; 7] = [
+/// Not WRITEBACK_CACHE: with it the kernel ignores what others change on the server, and appends at a stale offset. Not
+/// CACHE_SYMLINKS: where a link may lead depends on where it is, and a directory above it can be renamed.
+const CAPABILITIES: [InitFlags; 6] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_AUTO_INVAL_DATA,
-    InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 

@@ -10,6 +10,8 @@ pub mod disk;
 #[cfg(debug_assertions)]
 mod dying_disk;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[expect(clippy::module_inception, reason = "the folder's main type, in a file of its name")]
 mod journal;
 mod log;

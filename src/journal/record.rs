@@ -19,6 +19,9 @@ pub(super) const HEADER_LEN: usize = MAGIC.len() + VERSION.len();
 pub(super) const PREFIX_LEN: usize = 16;
 /// The longest payload: two paths of the longest kind fit, and a damaged length cannot make us look far.
 const PAYLOAD_LEN_MAX: usize = 256 << 10;
+/// No journal comes to a higher sequence number than this. One that is there all the same is damage: behind it numbers would run out,
+/// and with them the order of what is written anew.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
 /// The longest reason that is kept.
 const REASON_LEN_MAX: usize = 4096;
 
@@ -205,7 +208,7 @@ impl Record {
             return None;
         }
         let mut from = Decoder(checked.get(4..)?);
-        let sequence = from.number()?;
+        let sequence = from.number().filter(|sequence| *sequence <= SEQUENCE_MAX)?;
         let record = Self::decode_payload(&mut from)?;
         from.0.is_empty().then_some((record, sequence, PREFIX_LEN + payload_len))
     }

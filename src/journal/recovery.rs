@@ -175,4 +175,10 @@ mod tests {
         let replay = replay(&journal(&[1, 2, 70_000])).unwrap_or_else(|_| panic!("our version"));
         assert!(replay.damage.is_empty() && replay.tail.is_none());
     }
+
+    #[test]
+    fn record_behind_which_no_numbers_are_left_is_none() {
+        let replay = replay(&journal(&[1, u64::MAX, 2])).unwrap_or_else(|_| panic!("our version"));
+        assert_eq!((replay.sequence, replay.damage.len()), (3, 1));
+    }
 }

@@ -5,6 +5,9 @@
 
 use super::reply::{Reply, ReplyClass};
 
+/// A longer option than this is not sent: no server has so many facts, and a command has to fit into a line.
+const FACTS_OPTION_LEN_MAX: usize = 400;
+
 /// The features of one answer to FEAT.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Features {
@@ -82,7 +85,8 @@ impl Features {
         }
         // Those that are told already stay: what is not named here is not told any more.
         let wanted = self.mlst_facts.iter().filter(|fact| is_read(fact) || fact.is_enabled);
-        Some(wanted.fold(String::from("MLST "), |option, fact| option + &fact.name + ";"))
+        let option = wanted.fold(String::from("MLST "), |option, fact| option + &fact.name + ";");
+        (option.len() <= FACTS_OPTION_LEN_MAX).then_some(option)
     }
 
     /// SIZE (RFC 3659 §4).
@@ -163,12 +167,13 @@ impl Features {
 fn parse_facts(parameters: &str) -> Vec<MlstFact> {
     parameters
         .split(';')
-        .map(str::trim)
-        .filter(|fact| !fact.is_empty())
         .map(|fact| {
+            let fact = fact.trim();
             let name = fact.strip_suffix('*');
             MlstFact { name: name.unwrap_or(fact).to_ascii_lowercase(), is_enabled: name.is_some() }
         })
+        // What is no word would be sent back in OPTS, where a CR is not allowed and a space means something.
+        .filter(|fact| !fact.name.is_empty() && fact.name.bytes().all(|byte| byte.is_ascii_graphic()))
         .collect()
 }
 
@@ -207,6 +212,13 @@ mod tests {
         assert_eq!(option("type*;size*;modify*;UNIX.mode*;create;media-type;"), None);
         assert_eq!(option(""), None);
         assert_eq!(features("500 What?\r\n").missing_facts_option(), None);
+    }
+
+    #[test]
+    fn facts_that_no_command_can_name_are_not_sent_back() {
+        let option = |facts: &str| features(&format!("211-\r\n MLST {facts}\r\n211 End\r\n")).missing_facts_option();
+        assert_eq!(option("type*;size;x\ry*;*;a b*;\u{fc}*;").unwrap(), "MLST type;size;");
+        assert_eq!(option(&format!("size;{}*;", "x".repeat(1000))), None);
     }
 
     #[test]

@@ -30,6 +30,16 @@ fn name_of_more_than_255_bytes_is_too_long() {
 }
 
 #[test]
+fn listed_name_of_more_than_255_bytes_is_hidden_and_the_others_are_shown() {
+    let longest = "n".repeat(255);
+    let mount = Mount::new(|remote| {
+        remote.put(&format!("/{longest}"), "x");
+        remote.put(&format!("/{}", "m".repeat(256)), "x");
+    });
+    assert_eq!(mount.names(ROOT), [longest]);
+}
+
+#[test]
 fn names_of_uploads_under_way_are_hidden_and_cannot_be_made() {
     let mount = Mount::new(|remote| {
         remote.put("/.ftpfs-1234.part", "half");
@@ -51,21 +61,61 @@ fn bytes_that_are_no_text_are_a_name_like_any_other() {
 }
 
 #[test]
-fn symbolic_links_are_shown_with_their_targets_wherever_they_point() {
+fn symbolic_links_are_shown_with_their_targets_and_lead_nowhere_out_of_the_mount() {
     let mount = Mount::new(|remote| {
         remote.behave(|behaviour| behaviour.stat_follows_links = true);
         remote.put("/file", "content");
         remote.put_symlink("/link", "file");
-        remote.put_symlink("/evil", "/etc/passwd");
+        remote.put_directory("/d");
+        remote.put_symlink("/d/absolute", "/etc/passwd");
+        for (name, target) in [("up", "../.."), ("round", "x/../../.."), ("far", "../../../../etc/passwd")] {
+            remote.put_symlink(&format!("/d/{name}"), target);
+        }
     });
     let read = |path| mount.filesystem.read_link(Access::Server, mount.ino(path));
     assert_eq!(read("link").unwrap(), b"file");
-    assert_eq!(read("evil").unwrap(), b"/etc/passwd");
+    // A path on the server, not on this machine.
+    assert_eq!(read("d/absolute").unwrap(), b"../etc/passwd");
+    for path in ["d/up", "d/round", "d/far"] {
+        assert!(matches!(read(path), Err(FilesystemError::NotPermitted { .. })), "{path}");
+    }
     assert_eq!(mount.find("link").unwrap().size, 4);
     // A question about the link alone is answered for what it points to; it stays a link all the same.
     mount.advance(31);
     assert_eq!(mount.find("link").unwrap().kind, crate::protocol::EntryKind::Symlink);
     assert_eq!(read("file"), Err(FilesystemError::InvalidArgument));
+}
+
+#[test]
+fn targets_of_symbolic_links_are_told_as_they_are_where_that_is_wanted() {
+    let options = FilesystemOptions { links: Links::AsTold, ..FilesystemOptions::default() };
+    let mount = Mount::with_options(|remote| remote.put_symlink("/evil", "/etc/../passwd"), options);
+    let told = mount.filesystem.read_link(Access::Server, mount.ino("evil"));
+    assert_eq!(told.unwrap(), b"/etc/../passwd");
+}
+
+#[test]
+fn link_in_a_directory_that_was_moved_up_is_measured_from_where_it_is() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/a");
+        remote.put_directory("/a/b");
+        remote.put_symlink("/a/b/link", "../../x");
+    });
+    let (link, a) = (mount.ino("a/b/link"), mount.ino("a"));
+    let read = || mount.filesystem.read_link(Access::Server, link);
+    assert_eq!(read().unwrap(), b"../../x");
+    mount.filesystem.rename(Access::Server, a, b"b", ROOT, b"b", false).unwrap();
+    assert!(matches!(read(), Err(FilesystemError::NotPermitted { .. })), "{:?}", read());
+}
+
+#[test]
+fn symbolic_links_that_would_not_be_shown_as_they_are_made_are_not_made() {
+    let mount = Mount::new(|remote| remote.behave(|behaviour| behaviour.symlinks = true));
+    for target in [&b"../x"[..], b"/x", b"a/../b"] {
+        let made = mount.filesystem.make_symlink(Access::Server, ROOT, b"link", target);
+        assert!(matches!(made, Err(FilesystemError::NotPermitted { .. })), "{made:?}");
+    }
+    assert_eq!(mount.remote.paths(), Vec::<String>::new());
 }
 
 #[test]

@@ -119,6 +119,8 @@ impl<'line> Facts<'line> {
     /// Reads a `type` (RFC 3659 §7.5.1), or what servers write there for symbolic links.
     fn take_type(&mut self, value: &'line [u8]) {
         let lower = value.to_ascii_lowercase();
+        // Of two types the last one counts, and what the first one told of a link is not told of it.
+        self.link_target = None;
         self.kind = FactKind::Entry(match lower.as_slice() {
             b"dir" => EntryKind::Directory,
             b"cdir" | b"pdir" => {
@@ -177,6 +179,12 @@ mod tests {
             Line::Entry(entry) => entry,
             other => panic!("{}: {other:?}", line.escape_ascii()),
         }
+    }
+
+    #[test]
+    fn of_two_types_the_last_one_counts_alone() {
+        let entry = entry(b"type=OS.unix=slink:/a;size=1;type=file; name");
+        assert_eq!((entry.kind, entry.link_target), (EntryKind::File, None));
     }
 
     #[test]

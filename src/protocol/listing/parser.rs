@@ -13,6 +13,9 @@ const LINE_LEN_MAX: usize = 64 * 1024;
 /// Entries beyond so many are counted as not understood: a server that never stops must not take all memory.
 const ENTRIES_MAX: usize = 4_000_000;
 
+/// A listing of more bytes than this is not going to end either; what is kept of one is never more.
+const BYTES_MAX: u64 = 512 << 20;
+
 /// A listing of more lines than this is not going to end.
 const LINES_MAX: usize = 2 * ENTRIES_MAX;
 
@@ -66,6 +69,7 @@ pub struct ListingParser {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     lines: usize,
+    bytes: u64,
     listing: ParsedListing,
 }
 
@@ -81,11 +85,12 @@ impl ListingParser {
     }
 
     fn new(dialects: &'static [Dialect], context: Context) -> Self {
-        Self { context, dialects, partial: Vec::new(), lines: 0, listing: ParsedListing::default() }
+        Self { context, dialects, partial: Vec::new(), lines: 0, bytes: 0, listing: ParsedListing::default() }
     }
 
     /// Takes the next bytes of the listing.
     pub fn push(&mut self, data: &[u8]) {
+        self.bytes = self.bytes.saturating_add(data.len() as u64);
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let Some(end) = piece.strip_suffix(b"\n") else {
                 self.keep_partial(piece);
@@ -129,7 +134,7 @@ impl ListingParser {
 
     /// Whether more came than any directory has; what follows is not worth waiting for.
     pub fn is_full(&self) -> bool {
-        self.listing.entries.len() >= ENTRIES_MAX || self.lines >= LINES_MAX
+        self.listing.entries.len() >= ENTRIES_MAX || self.lines >= LINES_MAX || self.bytes >= BYTES_MAX
     }
 
     /// Ends the listing; a last line needs no line break.
