@@ -129,7 +129,7 @@ LEFT, WIDTH, BAR, GAP, TOP = 250, 560, 11, 14, 64
 
 def picture(result):
     """Bars of time on a logarithmic scale, and a line where each row's limit is."""
-    times = [measure.median(runs) for row in result["rows"] for runs in row["runs"].values()]
+    times = [seconds_of(runs) for row in result["rows"] for runs in row["runs"].values()]
     times = [time for time in times if time] + [row["limit"] for row in result["rows"]]
     low = math.floor(math.log10(min(times)))
     high = max(low + 1, math.ceil(math.log10(max(times))))
@@ -139,14 +139,18 @@ def picture(result):
 
     body, y = [], TOP
     for row in result["rows"]:
-        bars = [(name, measure.median(row["runs"].get(name, []))) for name in result["clients"]]
-        bars = [(name, time) for name, time in bars if time]
+        bars = [(name, row["runs"].get(name, [])) for name in result["clients"]]
+        bars = [(name, seconds_of(runs), time_of(runs)) for name, runs in bars if seconds_of(runs)]
         height = BAR * len(bars)
         body.append(text(LEFT - 10, y + height / 2 + 4, row["short"], "end", "#202124"))
-        for index, (name, time) in enumerate(bars):
-            top = y + index * BAR
-            body.append(f'<rect x="{LEFT}" y="{top}" width="{max(1, x(time) - LEFT):.1f}" height="{BAR - 2}" fill="{COLOURS[name]}"/>')
-            body.append(text(x(time) + 4, top + BAR - 3, number(time), "start", "#5f6368", 9))
+        for index, (name, time, words) in enumerate(bars):
+            top, width = y + index * BAR, max(1, x(time) - LEFT)
+            # What had not ended when its time was over is paler.
+            strength = 0.45 if words.startswith(">") else 1
+            body.append(
+                f'<rect x="{LEFT}" y="{top}" width="{width:.1f}" height="{BAR - 2}" fill="{COLOURS[name]}" opacity="{strength}"/>'
+            )
+            body.append(text(x(time) + 4, top + BAR - 3, words, "start", "#5f6368", 9))
         at = x(row["limit"])
         body.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y - 3}" y2="{y + height + 1}" stroke="#d01020" stroke-width="1.5"/>')
         y += height + GAP
@@ -169,5 +173,5 @@ def picture(result):
 
 
 def text(x, y, words, anchor, colour, size=12):
-    words = words.replace("&", "&amp;").replace("<", "&lt;")
+    words = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">{words}</text>'

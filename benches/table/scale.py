@@ -18,6 +18,7 @@ import rows
 import servers
 
 GIB = 1 << 30
+PARTS = ["processor", "directory", "memory"]
 READ = 1 * GIB
 LARGE = 20 * GIB
 NAMES = 100_000
@@ -111,23 +112,28 @@ def run(given, link, server, home, ftpfs, peers, say):
         "rtt_ms": given.rtt, "mbit": given.rate, "machine": measure.machine(), "load": os.getloadavg()[0],
         "versions": {client.name: client.version() for client in takers},
     }
-    result["processor"] = processor(takers, link, given.runs, say)
-    result["directory"] = {client.name: directory(client, link, given.patience, say) for client in takers}
-    result["memory"] = {
-        "ftpfs": memory(ftpfs, link, [f"--cache-size={CACHE}"], say), "limit": CACHE + MEMORY_BESIDE,
-    }
+    wanted = [key for key in given.rows.split(",") if key] or PARTS
+    if "processor" in wanted:
+        result["processor"] = processor(takers, link, given.runs, say)
+    if "directory" in wanted:
+        result["directory"] = {client.name: directory(client, link, given.patience, say) for client in takers}
+    if "memory" in wanted:
+        found = memory(ftpfs, link, [f"--cache-size={CACHE}"], say)
+        result["memory"] = {"ftpfs": found, "limit": CACHE + MEMORY_BESIDE}
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / f"{given.name or 'scale-' + given.server}.json"
     report.save(result, path)
-    for name, runs in result["processor"].items():
+    for name, runs in result.get("processor", {}).items():
         middle = statistics.median(run["ns_per_byte"] for run in runs)
         print(f"processor: {name} {middle:.3f} ns a byte (of {len(runs)})")
-    for name, found in result["directory"].items():
+    for name, found in result.get("directory", {}).items():
         if "more_than" in found:
             print(f"directory of {NAMES:,} names: {name} not within {found['more_than']:g} s: {found['names']:,} names by then")
             continue
         print(f"directory of {NAMES:,} names: {name} {found['first']:.2f} s, again {found['again']:.2f} s, {found['memory'] / rows.MIB:.0f} MiB more")
+    print(path)
+    if "memory" not in result:
+        return 0
     used, limit = result["memory"]["ftpfs"]["memory_max"], result["memory"]["limit"]
     print(f"memory after 20 GiB: {used / rows.MIB:.0f} MiB of {limit / rows.MIB:.0f}: {'kept' if used <= limit else 'NOT kept'}")
-    print(path)
     return 0 if used <= limit else 1
