@@ -110,7 +110,7 @@ def markdown(result):
         peer, best = best_peer(row)
         wire = (measure.middle(row["runs"].get("ftpfs", [])) or {"wire": {}})["wire"]
         lines.append(
-            f"| {row['title']} | {number(row['limit'])} | {number(ours)} | {ratio(ours, row['limit'])} | "
+            f"| {row['title']} | {number(row['limit'])} | {time_of(row['runs'].get('ftpfs', []))} | {ratio(ours, row['limit'])} | "
             f"{best} {peer} | {peer_ratio(row, ours)} | {wire.get('round_trips', '-')} | "
             f"{wire.get('data_connections', '-')} | {mega(wire.get('received_bytes'))} / {mega(wire.get('sent_bytes'))} |"
         )

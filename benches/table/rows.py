@@ -318,7 +318,7 @@ ROWS = [
     ),
     Row(
         "remove", "remove 300 files", "remove 300 files",
-        serial(FILES), "a round trip each",
+        lambda rtt, rate, connections: FILES * rtt, "a round trip each",
         mount=lambda mount, world: remove(mount),
         check=lambda value, world: expect("files that are left", len(os.listdir(world.folder / "gone")), 0),
         lftp=lambda world: "mrm /gone/*",
