@@ -51,7 +51,9 @@ fn check_entry(entry: &Entry, data: &[u8]) {
     assert!(entry.mode.is_none_or(|mode| mode <= 0o7777), "{entry:?}");
     assert!(entry.modified.is_none_or(|time| time.nanoseconds < 1_000_000_000), "{entry:?}");
     assert!(entry.link_target.is_none() || entry.kind == EntryKind::Symlink, "{entry:?}");
-    for field in [&entry.link_target, &entry.owner, &entry.group, &entry.unique].into_iter().flatten() {
+    let fields =
+        [entry.link_target.as_deref(), entry.owner.as_deref(), entry.group.as_deref(), entry.unique.as_deref()];
+    for field in fields.into_iter().flatten() {
         assert!(contains(data, field) && !field.contains(&b'\n'), "{entry:?}");
     }
 }

@@ -144,10 +144,13 @@ impl State {
         track.confirmed = track.confirmed.max(confirmed);
         let id = track.id;
         for (index, block) in (0..).map(BlockIndex).zip(bytes.chunks(BLOCK_LEN)) {
+            let block: Block = block.into();
+            serve(track, &mut self.deadlines, index, &block, effects);
             if !self.blocks.contains(id, index) {
-                effects.free(self.blocks.insert(id, index, block.into()));
+                effects.free(self.blocks.insert(id, index, block));
             }
         }
+        track.assign();
         true
     }
 
@@ -241,13 +244,17 @@ impl State {
             let mut near = stream.position.up_to(stream.goal).take(BlockIndex::containing(NEAR_LEN).0 as usize + 1);
             // Who waits for a block has looked on the local disk already.
             let on_disk = |index| index >= stream.demand_end && disk.as_ref().is_some_and(|disk| disk.has(index));
-            let is_near = near.any(|index| !self.blocks.contains(key.version, index) && !on_disk(index));
+            let is_missing = |index| !self.blocks.contains(key.version, index) && !on_disk(index);
+            let is_near = near.any(is_missing);
             if is_near {
                 stream.phase = Phase::Flowing;
                 let index = stream.position;
                 return Step::Bring { index, len: track.block_len(index), last: index.next() >= file_end };
             }
-            if stream.goal.0 - stream.position.0 > BlockIndex::containing(NEAR_LEN).0 {
+            let is_far = stream.goal.0 - stream.position.0 > BlockIndex::containing(NEAR_LEN).0;
+            // Others have brought the rest: nobody will come for it.
+            let is_over = rest_len <= SMALL_REST_LEN && !stream.position.up_to(file_end).any(is_missing);
+            if is_far || is_over {
                 return Step::Stop;
             }
         }
@@ -274,8 +281,10 @@ impl State {
         let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut()) else { return };
         track.disk = Some(disk);
         for (index, block) in blocks {
+            serve(track, &mut self.deadlines, index, &block, effects);
             effects.free(self.blocks.insert(track.id, index, block));
         }
+        track.assign();
     }
 
     /// The blocks of `offset..end` that are not in memory.
@@ -299,13 +308,7 @@ impl State {
         stream.position = index.next();
         stream.last_progress = Instant::now();
         track.failures = 0;
-        for read in &mut track.waiting {
-            read.pieces.insert(index, &block);
-        }
-        for read in track.waiting.extract_if(.., |read| read.pieces.is_complete()) {
-            self.deadlines.remove(&read.number);
-            effects.answer(read);
-        }
+        serve(track, &mut self.deadlines, index, &block, effects);
         let disk = track.disk.clone();
         if !self.blocks.contains(key.version, index) {
             effects.free(self.blocks.insert(key.version, index, block));
@@ -572,6 +575,24 @@ impl State {
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
+    }
+}
+
+/// Hands a block to the reads that wait for it, and answers those that it completes. Whatever puts a block into the cache does this: a
+/// stream does not bring what is there.
+fn serve(
+    track: &mut Track,
+    deadlines: &mut BTreeMap<u64, Deadline>,
+    index: BlockIndex,
+    block: &Block,
+    effects: &mut Effects,
+) {
+    for read in &mut track.waiting {
+        read.pieces.insert(index, block);
+    }
+    for read in track.waiting.extract_if(.., |read| read.pieces.is_complete()) {
+        deadlines.remove(&read.number);
+        effects.answer(read);
     }
 }
 

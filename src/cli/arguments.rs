@@ -157,7 +157,7 @@ pub(super) struct ConnectionArguments {
     /// Active mode: the ports to listen on, as in 50000-50100
     #[arg(long, value_name = "FIRST-LAST", requires = "active", value_parser = parse_ports)]
     pub(super) active_ports: Option<RangeInclusive<u16>>,
-    /// Connect through a proxy: socks5h://, socks5:// or http://[USER@]HOST[:PORT]; `none`: whatever the environment says
+    /// Connect through a proxy: socks5h://, socks5:// or http:// and HOST:PORT, with USER@ before where it wants a login; `none`: whatever the environment says
     #[arg(long, value_name = "URL")]
     pub(super) proxy: Option<String>,
     /// Read the proxy's password from the first line of FILE, which nobody else may be able to read

@@ -1,6 +1,6 @@
 //! Connections through a proxy: SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 §9.3.6).
 //!
-//! What is said to a proxy before it lets bytes through is a [`Dialogue`] without sockets or clock (`socks5`, `http_connect`), so that
+//! What is said to a proxy before it lets bytes through is a `Dialogue` without sockets or clock (`socks5`, `http_connect`), so that
 //! tests can feed it a byte at a time; `tunnel` carries it over a socket, within a deadline. The libraries for this are for
 //! asynchronous programs, or know no deadline, and none leaves what comes behind the proxy's last byte to the next reader: it is the
 //! server's greeting.

@@ -1,6 +1,6 @@
 //! What is asked of the server before anybody needs it, in threads of its own.
 //!
-//! Demand comes first: all of it goes over connections that nobody waits for ([`Remote::idle_connection`]), and where there is none
+//! Demand comes first: all of it goes over connections that nobody waits for ([`crate::remote::Remote::idle_connection`]), and where there is none
 //! it is not done. It fails in silence, since nobody has asked; and where the server cannot be reached it rests, longer each time.
 //!
 //! What is asked ahead: directories in use, listed again before their listings are too old (`cache::listings` says which and when);

@@ -80,7 +80,7 @@ impl Filesystem {
     /// Looks into the renames at `path`, above or below it whose result is not known.
     ///
     /// # Errors
-    /// [`FilesystemError::WouldWait`]; why the server could not be asked: nobody knows then where what lies there belongs.
+    /// [`super::FilesystemError::WouldWait`]; why the server could not be asked: nobody knows then where what lies there belongs.
     pub(super) fn settle_renames(&self, access: Access, path: &RemotePath) -> FilesystemResult<()> {
         let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_renames()) else { return Ok(()) };
         self.server.ask(access)?;

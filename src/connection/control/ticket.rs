@@ -54,7 +54,7 @@ impl Ticket {
     }
 
     /// The last reply, where it has come; preliminary ones are passed over. Does not read: that does
-    /// [`ControlConnection::take_what_came`].
+    /// [`super::ControlConnection::take_what_came`].
     ///
     /// # Errors
     /// As for [`Self::wait`], of a connection that has failed.
