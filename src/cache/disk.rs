@@ -4,8 +4,8 @@
 //! there with their checksums (`entry`). Nothing is synced: a block that a crash has spoilt does not have its checksum, and
 //! counts as absent. So nothing here has to be safe, and all of it may be deleted at any time.
 //!
-//! A version found here answers for a file only where the time of both is known to the second, or the `unique` fact is the same:
-//! what is kept for weeks must not rest on a size.
+//! A version found here answers for a file only where the time of both is known to the second: what is kept for weeks must not rest
+//! on a size.
 //!
 //! The lock is held for memory, and while a file that goes is unlinked.
 
@@ -17,7 +17,7 @@ pub(super) use entry::DiskEntry;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,6 +91,7 @@ impl DiskCache {
         let directory = base.join(entry::hexadecimal(&[server.as_bytes()]));
         // What was read from the server is for nobody else's eyes.
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        refuse_others(&directory)?;
         let lock = File::create(directory.join("lock"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         let mut found = scan(&directory)?;
@@ -172,8 +173,16 @@ impl DiskCache {
     pub(super) fn load(&self, entry: &Arc<DiskEntry>, index: BlockIndex) -> Option<Block> {
         match entry.load(index) {
             Ok(found) => found,
-            // Gone meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // Gone meanwhile, or deleted by somebody else.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.drop_entry(entry);
+                None
+            }
+            // The disk may have better moments.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                tracing::debug!(path = %entry.path(), %error, "the cache directory cannot be read");
+                None
+            }
             Err(error) => {
                 tracing::warn!(path = %entry.path(), %error, "what the cache directory has of this file is spoilt; it is read anew");
                 self.drop_entry(entry);
@@ -282,6 +291,13 @@ fn scan(directory: &Path) -> io::Result<Vec<(SystemTime, Arc<DiskEntry>)>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
         let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == entry::DATA_EXTENSION) {
+            // A crash in the middle of a beginning or an end.
+            if !path.with_extension(entry::MAP_EXTENSION).exists() {
+                entry::remove_files(&path.with_extension(entry::MAP_EXTENSION));
+            }
+            continue;
+        }
         if path.extension().is_none_or(|extension| extension != entry::MAP_EXTENSION) {
             continue;
         }
@@ -296,22 +312,29 @@ fn scan(directory: &Path) -> io::Result<Vec<(SystemTime, Arc<DiskEntry>)>> {
     Ok(found)
 }
 
-/// Whether a version may be told from another of the same size.
+/// Refuses a directory that others may have filled, or may read.
+fn refuse_others(directory: &Path) -> io::Result<()> {
+    let told = fs::symlink_metadata(directory)?;
+    let is_ours = told.is_dir() && told.uid() == rustix::process::geteuid().as_raw() && told.mode() & 0o077 == 0;
+    let reason = || format!("{} is not a directory of this user alone", directory.display());
+    if is_ours { Ok(()) } else { Err(io::Error::new(io::ErrorKind::PermissionDenied, reason())) }
+}
+
+/// Whether a version may be told from another of the same size. The `unique` fact alone does not do: some make it from the
+/// file's place on their disk, which a change leaves as it is.
 fn tells_enough(version: &FileVersion) -> bool {
-    version.unique.is_some() || version.modified.is_some_and(|time| time.precision >= Precision::Second)
+    version.modified.is_some_and(|time| time.precision >= Precision::Second)
 }
 
 /// Whether both are proved to be the same content, as far as the server tells contents apart.
 fn is_same(kept: &FileVersion, wanted: &FileVersion) -> bool {
-    let by_time = |version: &FileVersion| version.modified.is_some_and(|time| time.precision >= Precision::Second);
-    let is_proved = by_time(kept) && by_time(wanted) || kept.unique.is_some() && wanted.unique.is_some();
-    is_proved && kept.agrees_with(wanted)
+    tells_enough(kept) && tells_enough(wanted) && kept.agrees_with(wanted)
 }
 
 /// Whether it was last changed long enough ago.
 fn is_settled(version: &FileVersion) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    version.modified.is_none_or(|time| {
+    version.modified.is_some_and(|time| {
         i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(time.seconds) >= SETTLED.as_secs().cast_signed()
     })
 }

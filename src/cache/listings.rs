@@ -280,6 +280,8 @@ impl Listings {
             return false;
         }
         table.renewals_paid_at = now.checked_add(found.renewal.pause(shortest));
+        // Also where no connection is to be had for it.
+        found.renewal.begun_at = Some(now);
         true
     }
 

@@ -90,7 +90,11 @@ pub(super) fn start(handover: &Handover, shown: Shown<'_>) -> io::Result<Started
 /// where that fails.
 pub(super) fn start_anew(handover: &Handover, shown: Shown<'_>) -> io::Error {
     match in_memory(handover) {
-        Ok(file) => next_process(Stage::Anew, handover, shown).stdin(file).exec(),
+        // A program that cannot be started leaves this process with its input changed.
+        Ok(file) => match File::open(own_program()) {
+            Ok(_) => next_process(Stage::Anew, handover, shown).stdin(file).exec(),
+            Err(error) => error,
+        },
         Err(error) => error,
     }
 }

@@ -148,12 +148,14 @@ fn scheme_of(name: &[u8]) -> io::Result<ProxyScheme> {
         .ok_or_else(garbage)
 }
 
-/// The arguments with what holds a password replaced by what may be shown: `written` is the text, as `-o` may spell it too.
+/// The arguments with what holds a password replaced by what may be shown: `written` is the text, as `-o` may spell it too. Only
+/// whole values are replaced: a part of another argument may be the same.
 pub(super) fn without(arguments: &[OsString], written: &str, shown: &str) -> Vec<OsString> {
     let spellings = [written.to_owned(), written.replace('\\', "\\\\").replace(',', "\\,")];
     let cleaned = |argument: &OsString| match argument.to_str() {
-        Some(text) if !written.is_empty() => {
-            let text = spellings.iter().fold(text.to_owned(), |text, spelling| text.replace(spelling, shown));
+        // Without a login there is no password in it.
+        Some(text) if written.contains('@') => {
+            let text = spellings.iter().fold(text.to_owned(), |text, spelling| with_value(&text, spelling, shown));
             OsString::from(text)
         }
         _ => argument.clone(),
@@ -162,9 +164,32 @@ pub(super) fn without(arguments: &[OsString], written: &str, shown: &str) -> Vec
     name.cloned().into_iter().chain(rest.iter().map(cleaned)).collect()
 }
 
+/// `text` with the values in it that are `written`, alone, behind `=` or in a list, replaced.
+fn with_value(text: &str, written: &str, shown: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(written) {
+        let is_value = (cleaned.is_empty() && before.is_empty() || before.ends_with(['=', ',']))
+            && (behind.is_empty() || behind.starts_with(','));
+        cleaned.push_str(before);
+        cleaned.push_str(if is_value { shown } else { written });
+        rest = behind;
+    }
+    cleaned + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_whole_values_are_replaced_and_only_where_they_hold_a_login() {
+        let arguments = ["ftpfs", "--proxy", "gw", "ftp://u@gw.example.org/", "/mnt/gw"].map(OsString::from).to_vec();
+        assert_eq!(without(&arguments, "gw", "none"), arguments);
+        let typed = ["ftpfs", "--proxy=u:p@gw", "-o", "ro,proxy=u:p@gw,port=1", "u:p@gw", "ftp://u:p@gw.org"];
+        let cleaned = without(&typed.map(OsString::from), "u:p@gw", "none");
+        assert_eq!(cleaned, ["ftpfs", "--proxy=none", "-o", "ro,proxy=none,port=1", "none", "ftp://u:p@gw.org"]);
+    }
 
     fn handover(proxy: Option<Proxy>) -> Handover {
         let server =

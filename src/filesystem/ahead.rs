@@ -38,6 +38,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A fetch that is under way is waited for at least so long by who needs the file.
 const FETCH_PATIENCE_MIN: Duration = Duration::from_millis(50);
+/// And so long at most: then it is asked for anew.
+const FETCH_PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a thread without work stays.
 const IDLE_LEAVE: Duration = Duration::from_secs(5);
 
@@ -157,7 +159,7 @@ impl Ahead {
             drop(state);
             return self.end_guess(job, None);
         }
-        let deadline = Instant::now() + (state.usual_fetch * 2).max(FETCH_PATIENCE_MIN);
+        let deadline = Instant::now() + (state.usual_fetch * 2).clamp(FETCH_PATIENCE_MIN, FETCH_PATIENCE_MAX);
         while state.running.contains(job) {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;

@@ -615,7 +615,9 @@ impl State {
                 wakes.extend(record.wake.clone());
             }
         }
-        let given = self.leases.values().filter(|record| record.ahead).count();
+        // A listing among them may not be able to: then others have to.
+        let is_young = |record: &LeaseRecord| now.duration_since(record.since) < LEASE_QUANTUM;
+        let given = self.leases.values().filter(|record| record.ahead && is_young(record)).count();
         let mut waiting = if is_pressing { all.saturating_sub(given) } else { 0 };
         for purpose in [Purpose::Read, Purpose::Write] {
             for record in self.leases.values().filter(|record| record.purpose == purpose && !record.ahead) {

@@ -185,7 +185,9 @@ impl Session {
     /// Whether it can be lent: in step, and with nothing in flight but the question for its spare. Does not wait.
     pub fn is_ready(&self) -> bool {
         // The keeper has it in hand just now, and only then if it is in step.
-        let Some(mut state) = self.spare.state.try_lock() else { return self.control().is_open() };
+        let Some(mut state) = self.spare.state.try_lock() else {
+            return self.control().is_open() && self.control().in_flight() <= 1;
+        };
         self.advance(&mut state);
         match *state {
             State::Asked { .. } => self.control().is_open() && self.control().in_flight() <= 1,

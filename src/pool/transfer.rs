@@ -250,7 +250,12 @@ impl ActiveTransfer {
                 Ok(len)
             }
             Err(ConnectionError::TimedOut { .. }) if self.again.is_some() => {
-                self.stop_now()?;
+                if let Err(error) = self.stop_now() {
+                    // A server that does not even say that: it is asked again on another connection, and there without this.
+                    tracing::debug!("the session of a silent data connection is given up: {error}");
+                    self.again = None;
+                    self.session.profile().spares.learn_if(false);
+                }
                 Err(PoolError::Broken { reason: String::from("nothing came on the data connection opened ahead") })
             }
             Err(error) => Err(self.broken(&error)),

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,8 @@ use crate::protocol::{Precision, RemotePath, Timestamp};
 
 /// How the name of a map ends.
 pub(super) const MAP_EXTENSION: &str = "map";
-const DATA_EXTENSION: &str = "data";
+/// How the name of the bytes beside it does.
+pub(super) const DATA_EXTENSION: &str = "data";
 const MAGIC: &[u8; 8] = b"ftpfsc01";
 const RECORD_LEN: usize = 12;
 /// What a map is taken to need, so that many tiny files stay in bounds too.
@@ -78,7 +79,9 @@ impl DiskEntry {
     pub(super) fn create(directory: &Path, path: &RemotePath, version: &FileVersion) -> io::Result<Self> {
         let head = Head::of(path, version);
         let encoded = serde_json::to_vec(&head)?;
-        let name = hexadecimal(&[&encoded]);
+        // Never that of an entry before: who still has that one must not reach this.
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = hexadecimal(&[&encoded, &begun.to_le_bytes()]);
         let (map, data) = (directory.join(&name).with_extension(MAP_EXTENSION), data_path(&directory.join(&name)));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -86,8 +89,7 @@ impl DiskEntry {
         let head_checksum = crc32c::crc32c(&encoded);
         let len = u32::try_from(encoded.len()).map_err(io::Error::other)?;
         let bytes = [MAGIC, &len.to_le_bytes()[..], &encoded, &head_checksum.to_le_bytes()].concat();
-        let mut file = options.open(&map)?;
-        if let Err(error) = file.write_all(&bytes) {
+        if let Err(error) = options.open(&map).and_then(|mut file| file.write_all(&bytes)) {
             remove_files(&map);
             return Err(error);
         }
@@ -200,6 +202,9 @@ impl DiskEntry {
     /// The local disk's; [`io::ErrorKind::NotFound`] where the entry is gone.
     pub(super) fn store(&self, index: BlockIndex, block: &Block) -> io::Result<u64> {
         let number = u32::try_from(index.0).map_err(io::Error::other)?;
+        if self.is_gone.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         OpenOptions::new().write(true).open(&self.data)?.write_all_at(block, index.offset())?;
         let checksum = crc32c::crc32c(block);
         let record = [number, checksum, self.check(number, checksum)].map(u32::to_le_bytes).concat();
@@ -287,7 +292,8 @@ impl Head {
 
 /// Deletes a map and the bytes beside it.
 pub(super) fn remove_files(map: &Path) {
-    for path in [map.to_owned(), data_path(&map.with_extension(""))] {
+    // A map without bytes is found out at the next mount.
+    for path in [data_path(&map.with_extension("")), map.to_owned()] {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(file = %path.display(), %error, "a file of the cache cannot be deleted");

@@ -152,7 +152,7 @@ fn version_that_could_be_another_content_is_not_kept() {
         (version_at(5, 1_000_000_020, Precision::Minute), false),
         (version_at(5, now, Precision::Second), false),
         (version_at(5, now - 3600, Precision::Second), true),
-        (FileVersion { size: 5, modified: None, unique: Some(Box::from(*b"1-2")) }, true),
+        (FileVersion { size: 5, modified: None, unique: Some(Box::from(*b"1-2")) }, false),
         (version(0), false),
     ] {
         assert_eq!(cache.entry(&path("f"), &version).is_some(), is_kept, "{version:?}");
@@ -184,4 +184,23 @@ fn second_process_is_told_that_the_cache_is_in_use() {
     assert!(DiskCache::open(folder.path(), "you@host:21", 1 << 30).is_ok());
     drop(first);
     open(&folder, 1 << 30);
+}
+
+#[test]
+fn bytes_that_a_crash_has_left_without_their_map_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    keep(&open(&folder, 1 << 30), "f");
+    fs::remove_file(files(&folder, "map").remove(0)).unwrap();
+    open(&folder, 1 << 30);
+    assert_eq!(files(&folder, "data").len(), 0);
+}
+
+#[test]
+fn directory_that_others_may_write_to_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder, 1 << 30));
+    let account = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    fs::set_permissions(&account, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let refused = DiskCache::open(folder.path(), "me@host:21", 1 << 30).unwrap_err();
+    assert!(refused.to_string().contains("not a directory of this user alone"), "{refused}");
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 const GUESSES_MAX: usize = 32;
 /// Directories that are looked at for that.
 const LOOKS_MAX: usize = 512;
+/// Entries that cost as much as one of these looks.
+const ENTRIES_PER_LOOK: usize = 16;
 /// With more entries than this no order is looked for.
 const ENTRIES_MAX: usize = 50_000;
 
@@ -66,9 +68,12 @@ impl Filesystem {
         };
         let entries = snapshot.entries_from(0).filter(|(_, record)| record.entry.kind == wanted);
         let names: Vec<Name> = entries.map(|(_, record)| record.entry.name.clone()).collect();
-        let state = self.state.lock();
-        let number = |name: &Name| state.inodes.number(ino, &directory.join(name), name).0;
-        Row::new(names.into_iter().map(|name| (name.clone(), number(&name))).collect())
+        let paths: Vec<RemotePath> = names.iter().map(|name| directory.join(name)).collect();
+        let numbers: Vec<u64> = {
+            let state = self.state.lock();
+            names.iter().zip(&paths).map(|(name, path)| state.inodes.number(ino, path, name).0).collect()
+        };
+        Row::new(names.into_iter().zip(numbers).collect())
     }
 
     fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
@@ -114,7 +119,10 @@ impl Filesystem {
     }
 
     fn look_below(&self, directory: &RemotePath, upcoming: &mut Upcoming) {
-        let Some(snapshot) = self.known_snapshot(directory) else { return };
+        let Some(snapshot) = self.known_snapshot(directory).filter(|snapshot| snapshot.len() <= ENTRIES_MAX) else {
+            return;
+        };
+        upcoming.looks += snapshot.len() / ENTRIES_PER_LOOK;
         // Numbers are computed from paths, whoever the parent is, for what the kernel has not looked up yet.
         let row = self.row(directory, InodeNumber(0), Kind::Directories, &snapshot);
         for name in row.all(upcoming.order) {

@@ -46,6 +46,10 @@ impl State {
                 idle.session.give_up_spare();
             }
         }
+        // Who is asked only makes no transfer.
+        if let Some(slot) = self.shared.as_ref().filter(|_| !self.ceiling.takes_turns()) {
+            slot.session.give_up_spare();
+        }
     }
 
     /// When there is something to tidy next.

@@ -175,6 +175,7 @@ impl ActiveTransfer {
         if is_lost_step {
             tracing::info!("the server answers commands while a transfer runs: none go behind one any more");
             session.profile().answers_during_transfer.learn(Verdict::Yes);
+            session.blame_the_reply();
             session.control().close();
         }
         match end {

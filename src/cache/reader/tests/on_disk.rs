@@ -3,13 +3,12 @@
 use super::*;
 use crate::protocol::Precision;
 
+const OLD: Timestamp = Timestamp { seconds: 1, nanoseconds: 0, precision: Precision::Second };
+
 #[test]
 fn next_mount_reads_from_the_cache_directory_and_asks_for_nothing() {
     let size = 3 * MIB + 77;
-    let version = FileVersion {
-        modified: Some(Timestamp { seconds: 1, nanoseconds: 0, precision: Precision::Second }),
-        ..version(size)
-    };
+    let version = FileVersion { modified: Some(OLD), ..version(size) };
     let folder = tempfile::tempdir().unwrap();
     let disk = || Some(DiskCache::open(folder.path(), "account", 1 << 30).unwrap());
     let server = Scripted::with_file(size);
@@ -34,7 +33,7 @@ fn next_mount_reads_from_the_cache_directory_and_asks_for_nothing() {
 #[test]
 fn version_that_turns_out_to_be_another_leaves_nothing_in_the_cache_directory() {
     let size = 3 * MIB;
-    let version = named_version(size, "mark");
+    let version = FileVersion { modified: Some(OLD), ..version(size) };
     let folder = tempfile::tempdir().unwrap();
     let disk = DiskCache::open(folder.path(), "account", 1 << 30).unwrap();
     let server = Scripted::with_file(size - 10);
@@ -47,7 +46,7 @@ fn version_that_turns_out_to_be_another_leaves_nothing_in_the_cache_directory() 
 #[test]
 fn read_that_waits_is_answered_by_whoever_brings_its_block_first() {
     let size = 300 * KIB;
-    let version = named_version(size, "mark");
+    let version = FileVersion { modified: Some(OLD), ..version(size) };
     let folder = tempfile::tempdir().unwrap();
     let disk = DiskCache::open(folder.path(), "account", 1 << 30).unwrap();
     for is_from_disk in [false, true] {
