@@ -49,6 +49,7 @@ pub struct Asked {
 pub struct Listings {
     table: Arc<Mutex<Table>>,
     entries_max: usize,
+    directory_times_kept: Duration,
 }
 
 /// The directories, the least recently used first to go, and how many entries they hold together.
@@ -73,7 +74,13 @@ impl Listings {
             shortest: None,
             renewals_paid_at: None,
         };
-        Self { table: Arc::new(Mutex::new(table)), entries_max }
+        Self { table: Arc::new(Mutex::new(table)), entries_max, directory_times_kept: Duration::ZERO }
+    }
+
+    /// Listings that nobody waits for change the time of a directory so long after it was last taken, and not before.
+    #[must_use]
+    pub fn keeping_directory_times(self, directory_times_kept: Duration) -> Self {
+        Self { directory_times_kept, ..self }
     }
 
     /// What is known of `name` that is no older than `age_max`.
@@ -324,7 +331,9 @@ impl Listings {
         match table.directories.get_mut(directory) {
             Some(found) if found.id == id && lead.is_current(&found.listing) => {
                 let before = found.entries();
-                let snapshot = found.install(listing, begun);
+                // Who archives a directory that was written to before takes another time in the middle for a change.
+                let times_kept = if lead.is_ahead() { self.directory_times_kept } else { Duration::ZERO };
+                let snapshot = found.install(listing, begun, times_kept);
                 table.entries = (table.entries + found.entries()).saturating_sub(before);
                 self.evict(table, directory);
                 snapshot

@@ -155,7 +155,7 @@ impl Filesystem {
             server: Server::new(remote, &options),
             root: root.clone(),
             mounted_at: clock.system_time(),
-            listings: Listings::new(options.listing_entries_max),
+            listings: Listings::new(options.listing_entries_max).keeping_directory_times(options.dir_timeout),
             overrides: Overrides::new(),
             journal: journal.clone(),
             staging: StagingArea { directory: options.staging_dir.clone(), allowance: Arc::clone(&allowance), journal },

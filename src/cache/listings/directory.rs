@@ -200,8 +200,12 @@ impl Directory {
     }
 
     /// Takes in a listing that began at `begun`, with what has changed since laid over it.
-    pub(super) fn install(&mut self, listing: Listing, begun: Instant) -> Arc<Snapshot> {
+    /// Times of directories that were taken less than `times_kept` ago stay.
+    pub(super) fn install(&mut self, listing: Listing, begun: Instant, times_kept: Duration) -> Arc<Snapshot> {
         let mut snapshot = Snapshot::new(listing, begun, self.snapshot.as_deref());
+        if let Some(before) = &self.snapshot {
+            snapshot.keep_directory_times(before, times_kept);
+        }
         for (name, answer) in &self.answers {
             // What single answers knew finer is not lost either.
             if let (Some(record), Some(listed)) = (&answer.record, snapshot.get(name)) {

@@ -1,7 +1,7 @@
 //! One listing of a directory, with what has changed since patched in.
 
 use super::refine::refine;
-use crate::protocol::{Entry, Name, Precision, Timestamp};
+use crate::protocol::{Entry, EntryKind, Name, Precision, Timestamp};
 use crate::remote::Listing;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,6 +75,25 @@ impl Snapshot {
             snapshot.put(refine(known.map(|record| &**record), entry, listed_at));
         }
         snapshot
+    }
+
+    /// Shows directories with the time that `before` took less than `times_kept` before this listing.
+    pub(super) fn keep_directory_times(&mut self, before: &Self, times_kept: Duration) {
+        let listed_at = self.listed_at;
+        for record in self.records.iter_mut().flatten().filter(|record| record.entry.kind == EntryKind::Directory) {
+            let Some(known) = before.get(&record.entry.name).filter(|known| {
+                known.entry.kind == EntryKind::Directory
+                    && known.entry.modified.is_some()
+                    && known.entry.modified != record.entry.modified
+                    && listed_at.saturating_duration_since(known.exact_at) < times_kept
+            }) else {
+                continue;
+            };
+            let record = Arc::make_mut(record);
+            record.entry.modified = known.entry.modified;
+            (record.listed_time, record.shown_since, record.exact_at) =
+                (known.listed_time, known.shown_since, known.exact_at);
+        }
     }
 
     /// When the listing began.

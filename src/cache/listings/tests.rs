@@ -195,3 +195,32 @@ fn name_that_came_and_went_while_a_listing_was_in_flight_is_not_shown_by_it() {
     assert!(snapshot.get(&name("refused")).is_none() && snapshot.get(&name("there")).is_some());
     assert!(matches!(listings.get(&path("/"), &name("refused"), HALF_MINUTE, now), Known::Unknown));
 }
+
+#[test]
+fn time_of_a_directory_changes_by_itself_only_once_it_is_too_old_or_somebody_lists() {
+    let (listings, now) = (Listings::new(100).keeping_directory_times(HALF_MINUTE), Instant::now());
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let directory = |seconds| Entry { kind: EntryKind::Directory, ..file("d", seconds, Precision::Second) };
+    let shown = |later| match listings.get(&path("/"), &name("d"), Duration::MAX, at(later)) {
+        Known::Present(record) => record.entry.modified.unwrap().seconds,
+        other => panic!("{other:?}"),
+    };
+    let renew = |seconds, later| {
+        let Flight::Lead(lead) = listings.begin_listing_ahead(&path("/"), at(later)) else {
+            panic!("it flies already")
+        };
+        let listing = Listing { entries: vec![directory(seconds)], complete: true, cut_short: false };
+        listings.install(lead, Ok(listing)).unwrap();
+    };
+    install(&listings, "/", vec![directory(100)], true, now);
+    renew(200, 1);
+    assert_eq!(shown(1), 100);
+    renew(200, 29);
+    assert_eq!(shown(29), 100);
+    renew(200, 31);
+    assert_eq!(shown(31), 200);
+    renew(300, 32);
+    assert_eq!(shown(32), 200);
+    install(&listings, "/", vec![directory(300)], true, at(33));
+    assert_eq!(shown(33), 300);
+}
