@@ -102,8 +102,9 @@ class Ftpfs:
         password = folder / "password"
         password.write_text(servers.PASSWORD + "\n")
         password.chmod(0o600)
+        encryption = ["--tls=require", f"--ca-file={servers.authority}"] if servers.authority else ["--tls=off"]
         command = [
-            self.program, "--foreground", f"--password-file={password}", "--tls=off", f"--state-dir={folder}/state",
+            self.program, "--foreground", f"--password-file={password}", *encryption, f"--state-dir={folder}/state",
             *self.options, *options, f"ftp://{servers.USER}@{network.SERVER_ADDRESS}/", mountpoint,
         ]
         return command, {"FTPFS_RUNTIME_DIR": str(folder / "run")}
@@ -139,6 +140,7 @@ class Rclone:
         configuration = folder / "rclone.conf"
         configuration.write_text(
             f"[far]\ntype = ftp\nhost = {network.SERVER_ADDRESS}\nuser = {servers.USER}\npass = {hidden}\n"
+            + ("explicit_tls = true\nno_check_certificate = true\n" if servers.authority else "")
         )
         return [
             self.program, "mount", "far:", mountpoint, "--config", configuration, "--cache-dir", folder / "cache", *options,
@@ -171,7 +173,7 @@ class Lftp:
 
     name, is_mount = "lftp", False
     SETTINGS = (
-        "set ftp:ssl-allow no; set net:timeout 20; set net:max-retries 2; set ftp:sync-mode off; set xfer:clobber on; "
+        "set net:timeout 20; set net:max-retries 2; set ftp:sync-mode off; set xfer:clobber on; "
         "set cmd:fail-exit yes; set net:connection-limit 0; set mirror:set-permissions no"
     )
 
@@ -189,7 +191,8 @@ class Lftp:
         guard.start()
         try:
             user = servers.PASSWORD.replace('"', '\\"')
-            self._do(process, f'{self.SETTINGS}\nopen -u {servers.USER},"{user}" {network.SERVER_ADDRESS}\ncls / > /dev/null')
+            encryption = f"set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {servers.authority}; set ssl:check-hostname no"
+            self._do(process, f'{self.SETTINGS}\n{encryption if servers.authority else "set ftp:ssl-allow no"}\nopen -u {servers.USER},"{user}" {network.SERVER_ADDRESS}\ncls / > /dev/null')
             link.zero()
             began = time.monotonic()
             self._do(process, row.lftp(world))
@@ -242,7 +245,8 @@ class Curl:
 
     @staticmethod
     def _common(netrc):
-        return ["-q", "-sS", "--netrc-file", str(netrc)]
+        encryption = ["--ssl-reqd", "--cacert", str(servers.authority)] if servers.authority else []
+        return ["-q", "-sS", "--netrc-file", str(netrc), *encryption]
 
     def version(self):
         return " ".join(subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout.split()[:2])

@@ -17,6 +17,8 @@ PASSWORD = "right #1 p@ss"
 PASSWORD_HASH = "$6$ftpfstests$9aPpIi80hpA4LtSfNelP4mYIg8ibVtlbZzMwXXjkCD2fOdooNpYg4IuWUNpcRuwNZuuekQw69JQPWA62p.DQD1"
 # nobody, in Debian.
 SERVER_UID = 65534
+# The certificate that clients are to trust, where all is encrypted.
+authority = None
 KINDS = ("proftpd", "vsftpd", "pure-ftpd")
 START_DEADLINE = 20
 
@@ -24,8 +26,9 @@ START_DEADLINE = 20
 class Server:
     """A server that listens on the far side of the link until `close`; `folder` is the account's root."""
 
-    def __init__(self, kind, link, home):
+    def __init__(self, kind, link, home, tls=False):
         self.kind, self.home, self.folder = kind, home, home / "files"
+        self.key = self._certificate() if tls else None
         self.tree = network.target() / "servers/tree"
         self.folder.mkdir()
         home.chmod(0o711)
@@ -64,6 +67,17 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def _certificate(self):
+        """A certificate of the server's address and its key, in files."""
+        global authority
+        authority, key = self.home / "certificate.pem", self.home / "key.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+             "-subj", "/CN=far", "-addext", f"subjectAltName=IP:{network.SERVER_ADDRESS}", "-keyout", key, "-out", authority],
+            check=True, capture_output=True,
+        )
+        return key
+
     def _users(self, line):
         path = self.home / "users"
         path.write_text(line + "\n")
@@ -79,6 +93,9 @@ class Server:
             f"AuthOrder mod_auth_file.c\nAuthUserFile {users}\nRequireValidShell off\nDefaultRoot ~\nUmask 022\n"
             "UseReverseDNS off\nWtmpLog off\nTransferLog none\nAllowOverwrite on\nMaxInstances 60\n"
             f"SystemLog {self.home}/proftpd.log\nScoreboardFile {self.home}/scoreboard\nPidFile {self.home}/pid\nDelayEngine off\n"
+            + ("" if not self.key else
+               "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\nTLSProtocol TLSv1.2 TLSv1.3\n"
+               f"TLSECCertificateFile {authority}\nTLSECCertificateKeyFile {self.key}\nTLSLog {self.home}/tls.log\n")
         )
         return [self.tree / "usr/sbin/proftpd", "--nodaemon", "--config", configuration]
 
@@ -110,6 +127,9 @@ class Server:
             "anonymous_enable=NO\nlocal_enable=YES\npam_service_name=ftpfs\nchroot_local_user=YES\nallow_writeable_chroot=YES\n"
             f"write_enable=YES\nlocal_umask=022\nsecure_chroot_dir={pam}\nxferlog_enable=NO\n"
             "delay_failed_login=0\nmax_login_fails=3\n"
+            + ("" if not self.key else
+               "ssl_enable=YES\nssl_tlsv1=YES\nssl_sslv2=NO\nssl_sslv3=NO\nssl_ciphers=DEFAULT\nrequire_ssl_reuse=YES\n"
+               f"strict_ssl_read_eof=YES\nrsa_cert_file={authority}\nrsa_private_key_file={self.key}\n")
         )
         script = (
             'mount --bind "$0" /etc/pam.d && mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && '

@@ -77,7 +77,7 @@ impl Listings {
         Self { table: Arc::new(Mutex::new(table)), entries_max, directory_times_kept: Duration::ZERO }
     }
 
-    /// Listings that nobody waits for change the time of a directory so long after it was last taken, and not before.
+    /// The time of a directory that a listing shows stays so long, also when its parent is listed again for other names.
     #[must_use]
     pub fn keeping_directory_times(self, directory_times_kept: Duration) -> Self {
         Self { directory_times_kept, ..self }
@@ -332,8 +332,7 @@ impl Listings {
             Some(found) if found.id == id && lead.is_current(&found.listing) => {
                 let before = found.entries();
                 // Who archives a directory that was written to before takes another time in the middle for a change.
-                let times_kept = if lead.is_ahead() { self.directory_times_kept } else { Duration::ZERO };
-                let snapshot = found.install(listing, begun, times_kept);
+                let snapshot = found.install(listing, begun, self.directory_times_kept);
                 table.entries = (table.entries + found.entries()).saturating_sub(before);
                 self.evict(table, directory);
                 snapshot

@@ -55,11 +55,6 @@ impl Lead {
         flights.landing.as_ref().is_some_and(|landing| Arc::ptr_eq(landing, &self.landing))
     }
 
-    /// Whether nobody has waited for it from the beginning.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.landing.ahead
-    }
-
     pub(super) fn finish(mut self, outcome: RemoteResult<Arc<Snapshot>>) {
         self.land(outcome.map(Some));
     }

@@ -197,7 +197,7 @@ fn name_that_came_and_went_while_a_listing_was_in_flight_is_not_shown_by_it() {
 }
 
 #[test]
-fn time_of_a_directory_changes_by_itself_only_once_it_is_too_old_or_somebody_lists() {
+fn time_of_a_directory_stays_until_it_is_too_old_however_often_its_parent_is_listed() {
     let (listings, now) = (Listings::new(100).keeping_directory_times(HALF_MINUTE), Instant::now());
     let at = |seconds| now + Duration::from_secs(seconds);
     let directory = |seconds| Entry { kind: EntryKind::Directory, ..file("d", seconds, Precision::Second) };
@@ -222,5 +222,7 @@ fn time_of_a_directory_changes_by_itself_only_once_it_is_too_old_or_somebody_lis
     renew(300, 32);
     assert_eq!(shown(32), 200);
     install(&listings, "/", vec![directory(300)], true, at(33));
-    assert_eq!(shown(33), 300);
+    assert_eq!(shown(33), 200);
+    install(&listings, "/", vec![directory(300)], true, at(63));
+    assert_eq!(shown(63), 300);
 }
