@@ -4,7 +4,7 @@
 //! says so once. Bounded: the least recently used go first.
 
 use crate::cache::FileVersion;
-use crate::protocol::{Entry, RemotePath, Timestamp};
+use crate::protocol::{Entry, EntryKind, RemotePath, Timestamp};
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -100,5 +100,9 @@ impl Overrides {
 
 /// What the time was set on. Directories have no size that would say anything.
 fn version_of(entry: &Entry) -> FileVersion {
+    if entry.kind == EntryKind::Directory {
+        // What is in it changes its size and time, and what was set stays set: tar and its like look whether it does.
+        return FileVersion { size: 0, modified: None, unique: None };
+    }
     FileVersion { size: entry.size.unwrap_or(0), modified: entry.modified, unique: None }
 }
