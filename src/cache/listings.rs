@@ -210,7 +210,7 @@ impl Listings {
         let below: Vec<RemotePath> = table
             .directories
             .iter()
-            .filter(|(directory, _)| is_within(directory, path))
+            .filter(|(directory, _)| directory.is_at_or_below(path))
             .map(|(directory, _)| directory.clone())
             .collect();
         for directory in below {
@@ -380,13 +380,5 @@ impl Listings {
                 table.entries = table.entries.saturating_sub(directory.entries());
             }
         }
-    }
-}
-
-/// Whether `path` is `tree` or lies below it.
-fn is_within(path: &RemotePath, tree: &RemotePath) -> bool {
-    match path.as_bytes().strip_prefix(tree.as_bytes()) {
-        Some(rest) => tree.is_root() || rest.is_empty() || rest.starts_with(b"/"),
-        None => false,
     }
 }
