@@ -3,7 +3,7 @@
 //! The servers take nothing in clear text; vsftpd and proftpd refuse data connections that do not resume the session of their
 //! control connection, and vsftpd those that end without close_notify.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test's way to fail")]
 
 use std::fs;
 
@@ -17,6 +17,13 @@ use servers::{PASSWORD, Server, ServerKind, ServerSettings, TlsSettings, TlsVers
 mod contract;
 #[path = "support/servers.rs"]
 mod servers;
+
+/// Nothing, one byte, about a TLS record, and many of them.
+const SIZES: [usize; 6] = [0, 1, (16 << 10) - 1, 16 << 10, (16 << 10) + 1, 5 << 20];
+
+fn is_soak() -> bool {
+    std::env::var_os("FTPFS_TESTS_SOAK").is_some()
+}
 
 /// With RUST_LOG=ftpfs=debug in the environment the dialogue is shown.
 fn options(server: &Server, trust: Trust) -> ServerOptions {
@@ -78,7 +85,7 @@ fn assert_resumed(kind: ServerKind, version: TlsVersion, remote: &FtpRemote) {
 fn files_of_all_sizes_are_stored_and_fetched(kind: ServerKind, version: TlsVersion) {
     let Some(server) = start(kind, TlsSettings::of(version)) else { return };
     let remote = connect(&server);
-    for len in [0, 1, (16 << 10) - 1, 16 << 10, (16 << 10) + 1, 5 << 20] {
+    for len in SIZES {
         let (name, bytes) = (format!("/{len}"), noise(len));
         remote
             .store(&path(&name), &mut bytes.as_slice())
@@ -120,18 +127,46 @@ fn stopped_reads_leave_the_session_in_step(kind: ServerKind, version: TlsVersion
     assert_resumed(kind, version, &remote);
 }
 
+/// Each size over four connections at once: 200 transfers each way in a soak. The soak shows its row of the table in
+/// docs/tls.md (`--nocapture`).
 fn many_transfers_in_a_row_resume_each_time(kind: ServerKind, version: TlsVersion) {
     let Some(server) = start(kind, TlsSettings::of(version)) else { return };
     let remote = connect(&server);
     // A login's two tickets are used up long before the end of the short row.
-    let rounds = if std::env::var_os("FTPFS_TESTS_SOAK").is_some() { 200 } else { 12 };
-    for round in 0..rounds {
-        let (name, bytes) = (format!("/{round}"), format!("content {round}"));
-        remote.store(&path(&name), &mut bytes.as_bytes()).unwrap_or_else(|error| panic!("{round}: {error}"));
-        assert_eq!(fetch(&remote, &name), bytes.as_bytes());
-        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), round + 1);
+    let rounds = if is_soak() { 50 } else { 3 };
+    let mut cells = Vec::new();
+    for len in SIZES {
+        let bytes = noise(len);
+        let done: usize = std::thread::scope(|scope| {
+            let (remote, server, bytes) = (&remote, &server, &bytes);
+            let workers: Vec<_> = (0..4)
+                .map(|worker| {
+                    scope.spawn(move || {
+                        let name = format!("/{len}-{worker}");
+                        for round in 0..rounds {
+                            remote.store(&path(&name), &mut bytes.as_slice()).unwrap_or_else(|error| {
+                                panic!("{len} bytes, round {round}: {error}\n{}", server.log())
+                            });
+                            assert!(
+                                fs::read(server.folder().join(&name[1..])).unwrap() == *bytes,
+                                "{len} bytes, as stored"
+                            );
+                            assert!(fetch(remote, &name) == *bytes, "{len} bytes, as fetched");
+                        }
+                        rounds
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(remote.list(&RemotePath::root()).unwrap().entries.len(), 4 * (cells.len() + 1));
+        cells.push(format!("{len}: {done}+{done}"));
     }
     assert_resumed(kind, version, &remote);
+    if is_soak() {
+        let (all, resumed) = remote.tls().data_connections();
+        println!("{kind:?} {version:?}: {}; {resumed} of {all} resumed", cells.join(", "));
+    }
 }
 
 fn refused_reads_cost_no_ticket_that_is_needed(kind: ServerKind, version: TlsVersion) {

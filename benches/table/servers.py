@@ -109,7 +109,15 @@ class Server:
         return [
             self.tree / "usr/sbin/pure-ftpd", "-4", "-A", "-E", "-H", "-f", "none", "-U", "133:022", "-u", "100",
             "-L", "200000:10", "-S", f"{network.SERVER_ADDRESS},21", "-l", f"puredb:{database}", "-g", self.home / "pid",
+            *(["-Y", "3", "-2", self._both()] if self.key else []),
         ]
+
+    def _both(self):
+        """Certificate and key in one file, as Pure-FTPd wants them."""
+        both = self.home / "both.pem"
+        both.write_text(self.key.read_text() + authority.read_text())
+        both.chmod(0o600)
+        return both
 
     def _vsftpd(self):
         """vsftpd asks PAM and the list of users: private mounts put ours in the place of both."""
