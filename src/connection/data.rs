@@ -7,7 +7,7 @@
 //! (`protocol::transfer`).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,14 @@ impl PendingConnection {
             Ok(_) if events.iter().any(|event| event.revents().intersects(unasked)) => Progress::Spoilt,
             Ok(_) => Progress::Standing,
             Err(_) => Progress::Coming,
+        }
+    }
+
+    /// Says, as one who will only read, that nothing will come from us, where the connection stands; an error is told by
+    /// [`Self::wait`].
+    pub fn send_nothing(&self) {
+        if self.tunnel.is_none() && self.progress() == Progress::Standing {
+            let _ = self.socket.shutdown(Shutdown::Write);
         }
     }
 
@@ -270,8 +278,6 @@ impl DataConnection {
     /// Says, as one who only reads, that nothing will come from us. An error means that the connection is gone, which the
     /// next read tells.
     pub fn send_nothing(&mut self) {
-        // Whoever has heard a preliminary reply has waited until the server had this connection.
-        self.first_byte.reach(false);
         let _ = self.transport.finish_writing_unsaid();
     }
 
@@ -378,6 +384,20 @@ mod tests {
         if let Ok(refused) = PendingConnection::start(nobody, None) {
             assert_eq!(refused.progress(), Progress::Spoilt);
         }
+    }
+
+    #[test]
+    fn who_only_reads_says_so_on_a_connection_that_stands_and_still_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pending = PendingConnection::start(listener.local_addr().unwrap(), None).unwrap();
+        let mut theirs = listener.accept().unwrap().0;
+        wait_for(&pending.socket, PollFlags::OUT, after(LONG)).unwrap();
+        pending.send_nothing();
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(pending.progress(), Progress::Standing);
+        let mut ours = pending.wait(after(LONG)).unwrap();
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(ours.read(&mut [0; 8], LONG).unwrap(), 1);
     }
 
     #[test]

@@ -486,6 +486,12 @@ impl Starting {
         let Some(ticket) = tickets.pop() else {
             return Err(PoolError::TimedOut { during: "sending a command", sent: false });
         };
+        if let Some(Opening::Spare(spare)) = &self.opening
+            && self.completion_waits_for_us()
+            && self.session.tls().is_none()
+        {
+            spare.send_nothing();
+        }
         for (verb, prelude) in verbs.into_iter().zip(tickets) {
             let reply = prelude.wait(self.deadline)?;
             if let Err(error) = self.check_prelude(verb, reply) {
@@ -541,8 +547,16 @@ impl Starting {
         self.session.stop_transfer()
     }
 
+    /// ProFTPD holds its 226 until we have closed our side of a connection that we only read from; said as soon as it stands, that costs
+    /// no round trip. Only there: others gain nothing, and some might take it for the end of all.
+    fn completion_waits_for_us(&self) -> bool {
+        self.session.kind() == ServerKind::ProFtpd
+    }
+
     /// Waits for the data connection and the first word of the server on the transfer.
     fn begin(mut self, mut active: ActiveTransfer, direction: Direction) -> Result<ActiveTransfer, PoolError> {
+        let must_send_nothing = direction == Direction::Receive && self.completion_waits_for_us();
+        let mut has_sent_nothing = false;
         match self.opening.take() {
             // The server connects when it has the command, and may refuse that instead.
             Some(Opening::Listening(listener)) => {
@@ -553,6 +567,9 @@ impl Starting {
                 Ok(mut data) => {
                     if active.tls.hello == Hello::AtOnce {
                         active.tls.begin(&self.session, &mut data)?;
+                    } else if must_send_nothing && active.tls.hello == Hello::Never {
+                        data.send_nothing();
+                        has_sent_nothing = true;
                     }
                     active.data = Some(data);
                     if !self.is_at_once || active.tls.hello == Hello::AfterPreliminary {
@@ -564,10 +581,9 @@ impl Starting {
             None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
         }
         self.finish_handshake(&mut active)?;
-        if direction == Direction::Receive && self.session.kind() == ServerKind::ProFtpd {
-            // proftpd holds its 226 until we have closed our side; said now, it costs no round trip at the end. Only there:
-            // others gain nothing, and some might take it for the end of all. Not over TLS where the transfer may be stopped: a reset
-            // behind it is EPIPE to the server, and with that mod_tls ends the session.
+        if must_send_nothing && !has_sent_nothing {
+            // Not over TLS where the transfer may be stopped: a reset behind it is EPIPE to the server, and with that mod_tls ends the
+            // session.
             let may_be_stopped = active.verb == "RETR";
             if let Some(data) = active.data.as_mut().filter(|data| !data.is_encrypted() || !may_be_stopped) {
                 data.send_nothing();
