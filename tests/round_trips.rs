@@ -278,3 +278,49 @@ fn random_reads_in_a_row_cost_what_is_said_here() {
     }
     assert_eq!(costs, [4, 4, 4, 4]);
 }
+
+#[test]
+fn file_fetched_ahead_is_told_of_in_the_same_round_trip() {
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote = used(&server);
+        let fetch = || {
+            let fetched = remote.idle_connection(Duration::from_secs(60)).unwrap().fetch(&path("/first"), 7).unwrap();
+            assert_eq!(fetched.bytes, b"content");
+            fetched.entry.and_then(|entry| entry.size)
+        };
+        // The first ones log in, and have no data connection ahead.
+        for _ in 0..4 {
+            fetch();
+            server.settle();
+        }
+        let before = counted(&remote, OperationKind::Read);
+        let (size, passed) = server.round_trips(fetch);
+        // Where the answer would come before the file has, it is not asked for there.
+        assert_eq!(size, (!manner.answers_during_transfers).then_some(7), "{}", manner.name);
+        assert_eq!((passed, counted(&remote, OperationKind::Read) - before), (1, 1), "{}", manner.name);
+    }
+}
+
+/// Small new files one after another, each confirmed, as `cp` of a folder makes them: in round trips a file, on vsftpd, ProFTPD, Pure-FTPd,
+/// pyftpdlib. There are two sessions besides the one for questions, so that the data connection of the next file is there already.
+#[test]
+fn small_new_files_in_a_row_cost_what_is_said_here() {
+    const FILES: u64 = 40;
+    let mut costs = Vec::new();
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote = used(&server);
+        // Lists as a renewal does, which logs in once more and on vsftpd needs no data connection.
+        for _ in 0..2 {
+            remote.idle_connection(Duration::from_secs(60)).unwrap().list(&path("/seen")).unwrap();
+        }
+        let ((), passed) = server.round_trips(|| {
+            for file in 0..FILES {
+                write(&remote, &format!("/seen/new{file}"), WriteMode::Create);
+            }
+        });
+        costs.push(passed.div_ceil(FILES));
+    }
+    assert_eq!(costs, [2, 2, 2, 4]);
+}

@@ -8,7 +8,6 @@ pub mod blocks;
 pub mod disk;
 mod effects;
 pub mod listings;
-mod pieces;
 mod readahead;
 pub mod reader;
 mod state;

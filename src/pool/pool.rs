@@ -414,6 +414,10 @@ impl Inner {
     /// Takes a lent session back: kept where it is in step, closed where not.
     pub(super) fn take_back(&self, number: u64, session: &Arc<Session>, discard: bool) {
         let is_ready = !discard && session.is_ready();
+        if is_ready {
+            // What it was lent for may have needed no data connection; the next one will.
+            session.ask_for_spare();
+        }
         let mut state = self.state.lock();
         state.leases.remove(&number);
         let keep = is_ready && !state.closed && state.connections() < state.ceiling.get();

@@ -7,23 +7,27 @@
 //! Where the session has a data connection ahead (`spare`), the transfer takes it, and asks for the next one when it is over. What
 //! fails on a spare before its first byte is begun once more in the old way.
 //!
-//! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`), and the write that waits for nothing
-//! (`at_once`).
+//! Not here: which commands (`remote`), the order of replies and data (`protocol::transfer`), how it begins (`starting`), the write that
+//! waits for nothing (`at_once`), and questions behind a transfer (`behind`).
 
 pub mod at_once;
+mod behind;
+mod starting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::data_tls::{self, DataTls, Expected, Hello};
+use starting::Starting;
+
+use super::data_tls::{self, DataTls, Expected};
 use super::error::PoolError;
 use super::lease::Lease;
 use super::opening::{self, Opening};
 use super::profile::ServerKind;
 use super::session::Session;
 use super::spare::FIRST_BYTE_PATIENCE;
-use crate::connection::deadlines::{after, remaining};
+use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, DataConnection, PendingConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
 
@@ -32,9 +36,6 @@ const REASON_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Some servers send no preliminary reply at all: this often we look whether data has come instead.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// After this long without a word a server that has taken our data connection is taken to wait for data.
-const UNANNOUNCED: Duration = Duration::from_secs(1);
 
 /// Which way the data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct ActiveTransfer {
     is_on_spare: bool,
     /// How to begin it once more: it runs on a spare that has not carried a byte yet.
     again: Option<Plan>,
+    /// The questions behind it.
+    behind: Vec<Ticket>,
     /// Another transfer has taken its place on the session.
     is_superseded: bool,
 }
@@ -84,6 +87,8 @@ pub struct ActiveTransfer {
 struct Plan {
     prelude: Vec<Command>,
     command: Command,
+    /// Questions that go in the packet of a RETR, to be answered behind it.
+    behind: Vec<Command>,
     direction: Direction,
     deadline: Instant,
 }
@@ -103,7 +108,7 @@ impl Lease {
         direction: Direction,
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
-        let plan = Plan { prelude: prelude.to_vec(), command, direction, deadline };
+        let plan = Plan { prelude: prelude.to_vec(), command, behind: Vec::new(), direction, deadline };
         ActiveTransfer::start(self.session(), plan)
     }
 }
@@ -141,7 +146,7 @@ impl ActiveTransfer {
         spare: Option<PendingConnection>,
         again: Option<Plan>,
     ) -> Result<Self, PoolError> {
-        let Plan { prelude, command, direction, deadline } = plan;
+        let Plan { prelude, command, behind, direction, deadline } = plan;
         // The servers that have spares list the directory of the last CWD, also where that came behind EPSV.
         let (directory, mut commands): (Vec<_>, Vec<_>) =
             prelude.into_iter().partition(|command| matches!(command, Command::Cwd(_)) && spare.is_none());
@@ -158,13 +163,14 @@ impl ActiveTransfer {
         session.profile().traffic.count_transfer();
         let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false };
         let verb = command.verb();
-        let ticket = match direction {
-            Direction::Receive => starting.ask_at_once(commands, command)?,
-            Direction::Send => starting.ask_in_turn(&commands, command)?,
+        let (ticket, behind) = match direction {
+            Direction::Receive => starting.ask_at_once(commands, command, behind)?,
+            Direction::Send => (starting.ask_in_turn(&commands, command)?, Vec::new()),
         };
         let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);
         active.is_on_spare = again.is_some();
         active.again = again;
+        active.behind = behind;
         starting.begin(active, direction)
     }
 
@@ -184,6 +190,7 @@ impl ActiveTransfer {
             failure: None,
             is_on_spare: false,
             again: None,
+            behind: Vec::new(),
             is_superseded: false,
         }
     }
@@ -448,8 +455,10 @@ impl ActiveTransfer {
             data.reset();
         }
         if self.ticket.take().is_none() {
+            self.answers();
             return Ok(());
         }
+        self.drop_answers();
         self.keep_restart_in_doubt();
         self.session.stop_transfer()
     }
@@ -464,209 +473,6 @@ impl Drop for ActiveTransfer {
         if !self.is_superseded {
             data_tls::retire_if_used_up(&self.session);
             self.session.ask_for_spare();
-        }
-    }
-}
-
-/// A transfer whose data connection is begun, and whose command is on its way.
-struct Starting {
-    session: Arc<Session>,
-    opening: Option<Opening>,
-    deadline: Instant,
-    /// Whether the data goes without waiting for the server's agreement.
-    is_at_once: bool,
-}
-
-impl Starting {
-    /// Sends all in one packet, and checks the replies of what goes before the command.
-    fn ask_at_once(&mut self, mut commands: Vec<Command>, command: Command) -> Result<Ticket, PoolError> {
-        let verbs: Vec<_> = commands.iter().map(Command::verb).collect();
-        commands.push(command);
-        let mut tickets = self.session.control().send(&commands, self.deadline)?;
-        let Some(ticket) = tickets.pop() else {
-            return Err(PoolError::TimedOut { during: "sending a command", sent: false });
-        };
-        if let Some(Opening::Spare(spare)) = &self.opening
-            && self.completion_waits_for_us()
-            && self.session.tls().is_none()
-        {
-            spare.send_nothing();
-        }
-        for (verb, prelude) in verbs.into_iter().zip(tickets) {
-            let reply = prelude.wait(self.deadline)?;
-            if let Err(error) = self.check_prelude(verb, reply) {
-                // The transfer begins all the same, and not as it was meant.
-                if let Err(failure) = self.abandon(ticket) {
-                    tracing::debug!("the session of a refused transfer is given up: {failure}");
-                }
-                return Err(error);
-            }
-        }
-        Ok(ticket)
-    }
-
-    /// Sends the command only when the server has agreed to all before it.
-    fn ask_in_turn(&mut self, commands: &[Command], command: Command) -> Result<Ticket, PoolError> {
-        if let Some(opening) = self.opening.take_if(|opening| opening.is_pending()) {
-            let data = opening.wait(&self.session, self.deadline).map_err(not_sent)?;
-            self.opening = Some(Opening::Open(data));
-        }
-        for prelude in commands {
-            let reply = self.session.control().exchange(prelude.clone(), self.deadline)?;
-            self.check_prelude(prelude.verb(), reply)?;
-        }
-        let mut tickets = self.session.control().send(&[command], self.deadline)?;
-        tickets.pop().ok_or(PoolError::TimedOut { during: "sending a command", sent: false })
-    }
-
-    fn check_prelude(&self, verb: &'static str, reply: Reply) -> Result<(), PoolError> {
-        match reply.class() {
-            ReplyClass::Completion | ReplyClass::Intermediate => {
-                if verb == "REST" {
-                    self.session.restart_left_over.store(true, Ordering::Relaxed);
-                }
-                Ok(())
-            }
-            ReplyClass::Preliminary | ReplyClass::Transient | ReplyClass::Permanent => {
-                Err(PoolError::Refused { verb, reply })
-            }
-        }
-    }
-
-    /// Stops a transfer that must not happen, unless it has not.
-    fn abandon(&mut self, mut ticket: Ticket) -> Result<(), PoolError> {
-        if let Some(Opening::Open(data)) = self.opening.take() {
-            data.reset();
-        }
-        // A refusal ends it without more ado; anything else is stopped.
-        let (_, is_last) = ticket.next(self.deadline)?;
-        if is_last {
-            return Ok(());
-        }
-        drop(ticket);
-        self.session.stop_transfer()
-    }
-
-    /// ProFTPD holds its 226 until we have closed our side of a connection that we only read from; said as soon as it stands, that costs
-    /// no round trip. Only there: others gain nothing, and some might take it for the end of all.
-    fn completion_waits_for_us(&self) -> bool {
-        self.session.kind() == ServerKind::ProFtpd
-    }
-
-    /// Waits for the data connection and the first word of the server on the transfer.
-    fn begin(mut self, mut active: ActiveTransfer, direction: Direction) -> Result<ActiveTransfer, PoolError> {
-        let must_send_nothing = direction == Direction::Receive && self.completion_waits_for_us();
-        let mut has_sent_nothing = false;
-        match self.opening.take() {
-            // The server connects when it has the command, and may refuse that instead.
-            Some(Opening::Listening(listener)) => {
-                self.await_first_reply(&mut active, direction)?;
-                active.data = Some(self.wait_for(Opening::Listening(listener), &mut active)?);
-            }
-            Some(opening) => match opening.wait(&self.session, self.deadline) {
-                Ok(mut data) => {
-                    if active.tls.hello == Hello::AtOnce {
-                        active.tls.begin(&self.session, &mut data)?;
-                    } else if must_send_nothing && active.tls.hello == Hello::Never {
-                        data.send_nothing();
-                        has_sent_nothing = true;
-                    }
-                    active.data = Some(data);
-                    if !self.is_at_once || active.tls.hello == Hello::AfterPreliminary {
-                        self.await_first_reply(&mut active, direction)?;
-                    }
-                }
-                Err(error) => return Err(self.refusal_or(&mut active, error)),
-            },
-            None => return Err(PoolError::Broken { reason: String::from("the transfer is over") }),
-        }
-        self.finish_handshake(&mut active)?;
-        if must_send_nothing && !has_sent_nothing {
-            // Not over TLS where the transfer may be stopped: a reset behind it is EPIPE to the server, and with that mod_tls ends the
-            // session.
-            let may_be_stopped = active.verb == "RETR";
-            if let Some(data) = active.data.as_mut().filter(|data| !data.is_encrypted() || !may_be_stopped) {
-                data.send_nothing();
-            }
-            if let Some(ticket) = &active.ticket {
-                ticket.count_from_now();
-            }
-        }
-        Ok(active)
-    }
-
-    fn finish_handshake(&self, active: &mut ActiveTransfer) -> Result<(), PoolError> {
-        let Some(data) = &mut active.data else { return Ok(()) };
-        let patience = if active.again.is_some() { after(FIRST_BYTE_PATIENCE) } else { self.deadline };
-        active.tls.finish(&self.session, data, self.deadline.min(patience)).map_err(|error| {
-            if let Some(data) = active.data.take() {
-                data.reset();
-            }
-            if let PoolError::Tls(_) = error {
-                active.ticket = None;
-                self.session.control().close();
-                return error;
-            }
-            self.refusal_or(active, error)
-        })
-    }
-
-    fn wait_for(&self, opening: Opening, active: &mut ActiveTransfer) -> Result<DataConnection, PoolError> {
-        opening.wait(&self.session, self.deadline).inspect_err(|_| {
-            // The server still waits for its connection, and would answer nothing else.
-            active.ticket = None;
-            self.session.control().close();
-        })
-    }
-
-    /// The preliminary reply, a refusal, or, where the server leaves it out, the first data. Where we are to send, the
-    /// data connection stands: what is sent to a server that refuses later is lost on it, and nothing else.
-    fn await_first_reply(&self, active: &mut ActiveTransfer, direction: Direction) -> Result<(), PoolError> {
-        // The server cannot send either, before it has heard of TLS.
-        let is_ours = direction == Direction::Send || active.tls.hello == Hello::AfterPreliminary;
-        let asked = Instant::now();
-        while active.transfer == Transfer::Requested {
-            let glance = if active.data.is_some() { self.deadline.min(after(GLANCE)) } else { self.deadline };
-            match active.next_reply(glance) {
-                Ok(()) => {}
-                Err(PoolError::TimedOut { .. }) if remaining(self.deadline).is_some() => {
-                    let has_waited = asked.elapsed() >= UNANNOUNCED;
-                    if active.data.as_ref().is_some_and(|data| data.is_readable() || (is_ours && has_waited)) {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    // Out of time with a transfer half begun: nothing can follow it in step.
-                    self.session.control().close();
-                    return Err(error);
-                }
-            }
-        }
-        match (active.transfer, active.completion.take()) {
-            (Transfer::Failed(_), Some(reply)) => {
-                active.data = None;
-                Err(refused(active, reply))
-            }
-            (_, completion) => {
-                active.completion = completion;
-                Ok(())
-            }
-        }
-    }
-
-    /// The data connection failed: because the server refused the command and closed its port, or for itself.
-    fn refusal_or(&self, active: &mut ActiveTransfer, error: PoolError) -> PoolError {
-        let deadline = self.deadline.min(after(REASON_PATIENCE.min(Duration::from_secs(1))));
-        while !active.transfer.has_final_reply() {
-            if active.next_reply(deadline).is_err() {
-                active.ticket = None;
-                self.session.control().close();
-                return error;
-            }
-        }
-        match (active.transfer, active.completion.take()) {
-            (Transfer::Failed(_), Some(reply)) => refused(active, reply),
-            _ => error,
         }
     }
 }
@@ -689,11 +495,4 @@ fn refused(active: &ActiveTransfer, reply: Reply) -> PoolError {
         return PoolError::DataConnection { reason: reply.to_string(), sent: true };
     }
     PoolError::Refused { verb: active.verb, reply }
-}
-
-fn not_sent(error: PoolError) -> PoolError {
-    match error {
-        PoolError::DataConnection { reason, .. } => PoolError::DataConnection { reason, sent: false },
-        error => error,
-    }
 }

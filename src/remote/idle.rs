@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::server::Server;
-use super::{Listing, ReadStream, counted, read_range};
 use crate::pool::{Lease, OperationKind};
-use crate::protocol::RemotePath;
+use crate::protocol::command::Command;
+use crate::protocol::{Entry, RemotePath};
 
 /// A connection lent for one thing that nobody waits for. Dropping it gives it back.
 pub trait IdleConnection: Send {
@@ -20,11 +21,22 @@ pub trait IdleConnection: Send {
     /// As for [`super::Remote::list`].
     fn list(self: Box<Self>, directory: &RemotePath) -> RemoteResult<Listing>;
 
-    /// Starts reading a file from its beginning, in one attempt.
+    /// Fetches a whole file that should have `size` bytes, in one attempt, and asks behind it what it is then, where that takes no
+    /// longer.
     ///
     /// # Errors
-    /// As for [`super::Remote::open_read`], without a look at what a refusal means.
-    fn open_read(self: Box<Self>, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>>;
+    /// [`RemoteError::Changed`] where it has another size, [`RemoteError::Interrupted`] where somebody has come to need the connection;
+    /// as for [`super::Remote::open_read`], without a look at what a refusal means.
+    fn fetch(self: Box<Self>, path: &RemotePath, size: u64) -> RemoteResult<Fetched>;
+}
+
+/// A file that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// All bytes of it; that there are no more was proved.
+    pub bytes: Vec<u8>,
+    /// What the server said of it behind that. `None` where it is still to be asked.
+    pub entry: Option<Entry>,
 }
 
 /// A session of the pool, lent for a guess.
@@ -52,8 +64,40 @@ impl IdleConnection for FtpIdleConnection {
         Ok(listing)
     }
 
-    fn open_read(self: Box<Self>, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
-        let Self { server, lease } = *self;
-        counted::read(&server, || read_range::open_read_on(&server, lease, path))
+    fn fetch(self: Box<Self>, path: &RemotePath, size: u64) -> RemoteResult<Fetched> {
+        let Self { server, mut lease } = *self;
+        let questions = server.size_and_time_questions(path);
+        let (bytes, answers) = server.counted(OperationKind::Read, |deadline| {
+            let mut transfer = lease.start_and_ask(Command::Retr(path.clone()), &questions, deadline)?;
+            let bytes = read_whole(size, |rest| match lease.is_wanted() {
+                true => Err(RemoteError::Interrupted { reason: "given up for somebody who waits".into() }),
+                false => Ok(transfer.read(rest)?),
+            })?;
+            RemoteResult::Ok((bytes, transfer.answers()))
+        })?;
+        drop(lease);
+        Ok(Fetched { entry: server.file_told(path, &answers), bytes })
     }
+}
+
+/// All `size` bytes that `read` gives.
+///
+/// # Errors
+/// [`RemoteError::Changed`] where there are fewer or more; those of `read`.
+pub(super) fn read_whole(size: u64, mut read: impl FnMut(&mut [u8]) -> RemoteResult<usize>) -> RemoteResult<Vec<u8>> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    // One byte more than there should be: the end is proved by the read that brings nothing.
+    let mut bytes = vec![0; size.saturating_add(1)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read(rest)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    if filled != size {
+        return Err(RemoteError::Changed);
+    }
+    bytes.truncate(size);
+    Ok(bytes)
 }

@@ -32,14 +32,13 @@ mod store;
 mod symlink;
 mod times;
 
-use std::ops::Range;
 use std::time::Duration;
 
 pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, counted_as};
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
-pub use idle::IdleConnection;
+pub use idle::{Fetched, IdleConnection};
 
 pub use crate::connection::tls::{Fingerprint, TlsIdentity};
 pub use crate::connection::{Deadlines, TlsClient, TlsError, TlsOptions, Trust};
@@ -250,15 +249,6 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// [`RemoteError::NotFound`], [`RemoteError::IsDirectory`], [`RemoteError::Refused`], or no connection.
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>>;
-
-    /// As [`Self::open_read`], where nothing at or behind the end of `range` is wanted. The stream may end there, with the proof that all of
-    /// it came, and need not: who reads stops there by itself.
-    ///
-    /// # Errors
-    /// As for [`Self::open_read`].
-    fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
-        self.open_read(path, range.start)
-    }
 
     /// Starts writing a file. Source: RFC 959 §4.1.3 (STOR, APPE).
     ///

@@ -81,24 +81,6 @@ pub(super) fn open_read(
     Err(RemoteError::Unsupported { what: "reading from an offset" })
 }
 
-/// Starts reading from the beginning, on a session that the caller has and in one attempt.
-///
-/// # Errors
-/// Any of [`RemoteError`]; what a refusal means is not looked for.
-pub(super) fn open_read_on(server: &Arc<Server>, lease: Lease, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
-    let (lease, transfer) = start_reading_on(lease, path, 0, server.deadline())?;
-    Ok(Box::new(FtpReadStream {
-        server: Arc::clone(server),
-        path: path.clone(),
-        offset: 0,
-        has_begun: false,
-        transfer: Some(transfer),
-        lease: Some(lease),
-        to_skip: 0,
-        failure: None,
-    }))
-}
-
 fn start_reading_on(
     mut lease: Lease,
     path: &RemotePath,

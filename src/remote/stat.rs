@@ -61,15 +61,24 @@ impl Server {
             }
             return Ok(Err(reply));
         }
-        let told = reply.lines().iter().find_map(|line| Some((line, parse_mlst(line, name.clone())?)));
-        let Some((line, entry)) = told else {
+        let Some(entry) = self.facts_of(path, name, &reply)? else {
             tracing::warn!(%path, %reply, "MLST says no facts; it is not asked any more");
             self.profile().mlst.learn_if(false);
             return Ok(Err(reply));
         };
-        self.check_name_told(path, name, line)?;
         self.profile().mlst.learn_if(true);
         Ok(Ok(entry))
+    }
+
+    /// The entry in a reply to MLST; `None` where there are no facts.
+    ///
+    /// # Errors
+    /// Where it is about another name.
+    pub(super) fn facts_of(&self, path: &RemotePath, name: &Name, reply: &Reply) -> RemoteResult<Option<Entry>> {
+        let told = reply.lines().iter().find_map(|line| Some((line, parse_mlst(line, name.clone())?)));
+        let Some((line, entry)) = told else { return Ok(None) };
+        self.check_name_told(path, name, line)?;
+        Ok(Some(entry))
     }
 
     /// An answer about another name belongs to another command. Servers that have never repeated the name that was

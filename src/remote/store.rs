@@ -17,7 +17,7 @@ use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Rep
 use crate::protocol::command::Command;
 use crate::protocol::reply::Reply;
 use crate::protocol::timestamp::parse_mdtm_reply;
-use crate::protocol::{RemotePath, Timestamp};
+use crate::protocol::{Entry, EntryKind, RemotePath, Timestamp};
 
 /// Where the completion reply was lost, or came before the end, the server may still be busy with what it has received: so
 /// long it may take until the size is right.
@@ -227,11 +227,22 @@ impl Server {
         }
     }
 
-    /// What [`size_and_time_told`] understands the answers to.
-    fn size_and_time_questions(&self, path: &RemotePath) -> [Command; 2] {
+    /// What [`size_and_time_told`] and [`Self::file_told`] understand the answers to.
+    pub(super) fn size_and_time_questions(&self, path: &RemotePath) -> [Command; 2] {
         // What listings say, where it is to be had: MDTM is in local time on some servers.
         let time = if self.profile().mlst.is_yes() { Command::Mlst(path.clone()) } else { Command::Mdtm(path.clone()) };
         [Command::Size(path.clone()), time]
+    }
+
+    /// The file as the answers describe it; `None` where they do not, or contradict each other.
+    pub(super) fn file_told(&self, path: &RemotePath, replies: &[Reply]) -> Option<Entry> {
+        let (size, modified) = size_and_time_told(path, replies)?;
+        let name = path.name()?;
+        let [_, time] = replies else { return None };
+        match self.facts_of(path, &name, time).ok().filter(|_| is_done(time))? {
+            Some(entry) => (entry.kind == EntryKind::File && entry.size == Some(size)).then_some(entry),
+            None => Some(Entry { size: Some(size), modified: Some(modified?), ..Entry::new(name, EntryKind::File) }),
+        }
     }
 
     /// Size and modification time in one packet; the time where the server tells it so.

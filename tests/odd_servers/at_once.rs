@@ -12,12 +12,12 @@ pub(super) fn store_whole(remote: &FtpRemote, at: &str, mode: WriteMode, bytes: 
     remote.open_whole(&path(at), mode, bytes.as_bytes())?.finish()
 }
 
-fn orderly() -> Quirks {
+pub(super) fn orderly() -> Quirks {
     Quirks { banner: ORDERLY, ..Quirks::default() }
 }
 
 /// The beginnings of the commands since `before`, of those that are about files.
-fn verbs(server: &super::OddServer, before: usize) -> Vec<String> {
+pub(super) fn verbs(server: &super::OddServer, before: usize) -> Vec<String> {
     let commands = server.dialogue().commands().split_off(before);
     let verbs = commands.iter().map(|command| command.split(' ').next().unwrap_or_default().to_owned());
     verbs.filter(|verb| !matches!(verb.as_str(), "EPSV" | "USER" | "PASS" | "TYPE" | "PWD")).collect()

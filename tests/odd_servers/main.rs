@@ -13,6 +13,7 @@ use odd_server::{OddServer, Quirks};
 mod at_once;
 mod breaks;
 mod data_connections;
+mod fetches;
 mod listings;
 mod namespace;
 mod reads;

@@ -94,7 +94,7 @@ pub(crate) struct Quirks {
     pub(crate) completion: &'static str,
     /// The completion reply is said before the data moves.
     pub(crate) completion_first: bool,
-    /// So many commands that came with a STOR are answered before its data is taken.
+    /// So many commands that came with a STOR or RETR are answered before its data moves.
     pub(crate) answers_early: usize,
     /// What RNTO does where the name is taken.
     pub(crate) rename_over: RenameOver,
@@ -582,10 +582,21 @@ impl<'a> Session<'a> {
         if quirks.completion_first {
             self.say(quirks.completion);
         }
+        self.answer_early();
         let Some(mut data) = self.dialogue.accept_or_notice() else { return self.say("425 Nobody came") };
         let is_sent = data.write_all(bytes).is_ok();
         drop(data);
         self.end_transfer(if is_sent { quirks.completion } else { "426 You went" });
+    }
+
+    fn answer_early(&mut self) {
+        for _ in 0..self.world.quirks.answers_early {
+            if self.dialogue.has_more()
+                && let Some(command) = self.dialogue.next_command()
+            {
+                self.obey(&command);
+            }
+        }
     }
 
     fn store(&mut self, verb: &str, argument: &str) {
@@ -622,13 +633,7 @@ impl<'a> Session<'a> {
         if quirks.completion_first {
             self.say(quirks.completion);
         }
-        for _ in 0..quirks.answers_early {
-            if self.dialogue.has_more()
-                && let Some(command) = self.dialogue.next_command()
-            {
-                self.obey(&command);
-            }
-        }
+        self.answer_early();
         let Some(mut data) = self.dialogue.accept_or_notice() else { return self.say("425 Nobody came") };
         let mut buffer = vec![0; 64 << 10];
         let end = loop {

@@ -10,7 +10,7 @@ use crate::cache::listings::{Known, Record};
 use crate::cache::{FileId, FileVersion};
 use crate::filesystem::{Access, Filesystem, FilesystemResult, InodeNumber};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath};
-use crate::remote::{IdleConnection, RemoteError};
+use crate::remote::{Fetched, IdleConnection, RemoteError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -23,6 +23,16 @@ const GUESSES_MAX: usize = 64;
 const SETTLED: Duration = Duration::from_secs(3);
 /// How far a server's clock and ours may lie apart, zones and all.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(48 * 3600);
+
+/// An answer to a question that went out with the fetch counts where it took at most this part of the age that an open allows.
+const ANSWER_AGE_PART: u32 = 4;
+
+/// When the server was asked.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    on_our_clock: Instant,
+    at: Instant,
+}
 
 impl Filesystem {
     /// Somebody reads a file from its beginning.
@@ -102,51 +112,44 @@ impl Filesystem {
         if is_ours || !self.is_settled(&record) || self.server.holds(file, path, &version) {
             return None;
         }
-        Some(self.fetch_whole(connection, path, &version).and_then(|bytes| {
-            let asked = self.clock.instant();
-            let asked_real = Instant::now();
-            let entry = Entry { name: name.clone(), ..self.server.for_thread().stat(path)? };
+        Some(self.fetch_whole(connection, path, &version).map(|(bytes, entry, asked)| {
+            let entry = Entry { name: name.clone(), ..entry };
             let is_same = FileVersion::of(&entry).is_some_and(|now| now.agrees_with(&version));
-            self.listings.answered(&directory, &name, Some(entry), before, asked);
+            self.listings.answered(&directory, &name, Some(entry), before, asked.on_our_clock);
             if !is_same || self.listings.mark(&directory) != before {
-                return Ok(false);
+                return false;
             }
-            self.server.insert(file, path, &version, &bytes, asked_real);
+            self.server.insert(file, path, &version, &bytes, asked.at);
             if self.listings.mark(&directory) != before {
                 // Changed here in this very moment: what is stored later may look the same.
                 self.server.forget_unread(|other| other == file);
-                return Ok(false);
+                return false;
             }
-            Ok(true)
+            true
         }))
     }
 
-    /// All bytes of a file, with the proof of its end.
+    /// All bytes of a file, with the proof of its end; and what the server says it is behind that, with when it was asked at the earliest.
     fn fetch_whole(
         &self,
         connection: Box<dyn IdleConnection>,
         path: &RemotePath,
         version: &FileVersion,
-    ) -> Result<Vec<u8>, RemoteError> {
-        let mut stream = connection.open_read(path)?;
-        let size = usize::try_from(version.size).unwrap_or(usize::MAX);
-        // One byte more than there should be: the end is proved by the read that brings nothing.
-        let mut bytes = vec![0; size.saturating_add(1)];
-        let mut filled = 0;
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            if stream.is_wanted() {
-                return Err(RemoteError::Interrupted { reason: "given up for somebody who waits".into() });
-            }
-            match stream.read(rest)? {
-                0 => break,
-                count => filled += count,
+    ) -> Result<(Vec<u8>, Entry, Asked), RemoteError> {
+        let asked = self.asked_now();
+        let Fetched { bytes, entry } = connection.fetch(path, version.size)?;
+        // The question went out before the bytes came: where they took long, its answer would soon be too old for an open.
+        match entry.filter(|_| asked.at.elapsed() <= self.options.attr_timeout / ANSWER_AGE_PART) {
+            Some(entry) => Ok((bytes, entry, asked)),
+            None => {
+                let asked = self.asked_now();
+                Ok((bytes, self.server.for_thread().stat(path)?, asked))
             }
         }
-        if filled != size {
-            return Err(RemoteError::Changed);
-        }
-        bytes.truncate(size);
-        Ok(bytes)
+    }
+
+    fn asked_now(&self) -> Asked {
+        Asked { on_our_clock: self.clock.instant(), at: Instant::now() }
     }
 
     /// Waits for a file that is being fetched ahead, as long as that usually takes; who opens it would ask for the same.

@@ -15,7 +15,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ActiveTransfer, Direction, Plan, Starting, is_about_data, refused};
+use super::starting::Starting;
+use super::{ActiveTransfer, Direction, Plan, is_about_data, refused};
 use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, PendingConnection, Ticket};
 use crate::pool::data_tls::{DataTls, Expected};
@@ -60,7 +61,7 @@ impl Lease {
         let session = Arc::clone(self.session());
         // A restart offset that may be left over has to be taken back first, and that has to be seen.
         if !session.is_known_to_queue() || session.has_restart_left_over() {
-            let plan = Plan { prelude: Vec::new(), command, direction: Direction::Send, deadline };
+            let plan = Plan { prelude: Vec::new(), command, behind: Vec::new(), direction: Direction::Send, deadline };
             let mut active = ActiveTransfer::start(&session, plan)?;
             let end = active.write_all(bytes).and_then(|()| active.end_writing());
             return Ok(AtOnce { end, answers: Vec::new() });
@@ -93,7 +94,7 @@ impl Lease {
 impl Session {
     /// Whether the server leaves alone what comes before its time: data that overtakes the transfer's command, since it takes the connection
     /// only when it has that, and commands behind it. Measured on these; pyftpdlib takes both at once, and loses them.
-    fn is_known_to_queue(&self) -> bool {
+    pub(super) fn is_known_to_queue(&self) -> bool {
         let is_known = match self.kind() {
             ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd => true,
             ServerKind::Pyftpdlib | ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => false,
@@ -102,8 +103,16 @@ impl Session {
     }
 
     /// A reply has come that does not fit: what is in doubt is all that was sent behind the transfer.
-    fn has_lost_step(&self) -> bool {
+    pub(super) fn has_lost_step(&self) -> bool {
         matches!(self.control().failure(), Some(ConnectionError::OutOfStep { .. }))
+    }
+
+    /// The server has answered while a transfer ran what was sent behind it: nothing of that is believed.
+    pub(super) fn answers_too_early(&self) {
+        tracing::info!("the server answers commands while a transfer runs: none go behind one any more");
+        self.profile().answers_during_transfer.learn(Verdict::Yes);
+        self.blame_the_reply();
+        self.control().close();
     }
 }
 
@@ -173,10 +182,7 @@ impl ActiveTransfer {
         let is_answer = |reply: &Reply| reply.code().number() == 213;
         let is_lost_step = session.has_lost_step() || end.as_ref().is_ok_and(is_answer);
         if is_lost_step {
-            tracing::info!("the server answers commands while a transfer runs: none go behind one any more");
-            session.profile().answers_during_transfer.learn(Verdict::Yes);
-            session.blame_the_reply();
-            session.control().close();
+            session.answers_too_early();
         }
         match end {
             // Nothing shows that it was this command that put there what may be there.
@@ -204,7 +210,7 @@ impl ActiveTransfer {
 }
 
 /// Whether the server reads them all in one go.
-fn fit_together(command: &Command, behind: &[Command]) -> bool {
+pub(super) fn fit_together(command: &Command, behind: &[Command]) -> bool {
     let mut lines = Vec::new();
     [command]
         .into_iter()
@@ -213,6 +219,6 @@ fn fit_together(command: &Command, behind: &[Command]) -> bool {
 }
 
 /// All replies, or those up to the first that does not come.
-fn wait_for_all(tickets: impl Iterator<Item = Ticket>, deadline: Instant) -> Vec<Reply> {
+pub(super) fn wait_for_all(tickets: impl Iterator<Item = Ticket>, deadline: Instant) -> Vec<Reply> {
     tickets.map_while(|ticket| ticket.wait(deadline).ok()).collect()
 }

@@ -1,0 +1,65 @@
+//! Questions behind a RETR, in its packet: what the file is once all of it has come, for no round trip of its own.
+//!
+//! Only where the session's program is known to answer them behind the transfer's completion. One that answers at once after all is found
+//! out by a reply that fits no transfer: nothing that it said is believed then, nor is anything asked behind a transfer any more.
+//!
+//! Not here: which questions, and what the answers prove (`remote::idle`).
+
+use std::time::Instant;
+
+use super::at_once::{fit_together, wait_for_all};
+use super::{ActiveTransfer, Direction, Plan};
+use crate::connection::deadlines::after;
+use crate::pool::error::PoolError;
+use crate::pool::lease::Lease;
+use crate::protocol::{Command, Reply, Transfer};
+
+impl Lease {
+    /// Starts a RETR, with `questions` behind it where this server answers them there. [`ActiveTransfer::answers`] has what was said.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_and_ask(
+        &mut self,
+        command: Command,
+        questions: &[Command],
+        deadline: Instant,
+    ) -> Result<ActiveTransfer, PoolError> {
+        let session = self.session();
+        let is_queued = session.is_known_to_queue() && fit_together(&command, questions);
+        let behind = if is_queued { questions.to_vec() } else { Vec::new() };
+        let plan = Plan { prelude: Vec::new(), command, behind, direction: Direction::Receive, deadline };
+        ActiveTransfer::start(session, plan)
+    }
+}
+
+impl ActiveTransfer {
+    /// The answers to what was asked behind it, all from behind its end; none where that is not proved.
+    pub fn answers(&mut self) -> Vec<Reply> {
+        let behind = std::mem::take(&mut self.behind);
+        if behind.is_empty() {
+            return Vec::new();
+        }
+        let answers = wait_for_all(behind.into_iter(), after(self.session.options().deadlines.reply));
+        let is_completion = |reply: &Reply| matches!(reply.code().number(), 226 | 250);
+        let has_ended = self.transfer == Transfer::Complete && self.completion.as_ref().is_some_and(is_completion);
+        let is_in_step = !self.note_lost_step();
+        if is_in_step && self.is_announced && has_ended { answers } else { Vec::new() }
+    }
+
+    /// Of a transfer that is not over nobody wants to know more.
+    pub(super) fn drop_answers(&mut self) {
+        if !std::mem::take(&mut self.behind).is_empty() {
+            self.note_lost_step();
+        }
+    }
+
+    /// Whether the server turned out to answer what it is to do behind a transfer while that runs. It is asked nothing there from then on.
+    fn note_lost_step(&self) -> bool {
+        let is_lost = self.session.has_lost_step();
+        if is_lost {
+            self.session.answers_too_early();
+        }
+        is_lost
+    }
+}
