@@ -168,7 +168,7 @@ fn silent_server_costs_the_reply_deadline_and_no_more() {
 
 #[test]
 fn server_that_accepts_and_never_greets_is_told_in_time() {
-    let server = ScriptedServer::start(|dialogue| assert_eq!(dialogue.next_command(), None));
+    let server = ScriptedServer::start(|dialogue| while dialogue.next_command().is_some() {});
     let begin = Instant::now();
     assert!(Pool::connect(impatient(&server)).is_err());
     assert!(begin.elapsed() < SHORT * 10);
@@ -343,7 +343,7 @@ fn refused_restart_hands_out_no_bytes() {
 }
 
 #[test]
-fn server_without_epsv_is_asked_for_it_once_and_its_odd_address_not_believed() {
+fn server_without_epsv_is_not_asked_for_it_again_and_its_odd_address_not_believed() {
     let server = ScriptedServer::serving(ORDERLY, |dialogue, command| {
         if command == "EPSV" {
             dialogue.say("502 Not here");
@@ -357,7 +357,8 @@ fn server_without_epsv_is_asked_for_it_once_and_its_odd_address_not_believed() {
         assert_eq!(read_all(&mut lease).unwrap(), b"bytes");
     }
     // The last of the fourfold PASV is for a transfer that does not come any more.
-    assert_eq!(server.count("EPSV"), 1);
+    // What is refused behind a password is no verdict.
+    assert_eq!(server.count("EPSV"), 2);
     assert!((3..=4).contains(&server.count("PASV")), "{:?}", server.commands());
 }
 

@@ -129,7 +129,7 @@ const ROWS: [Row; 9] = [
 ];
 
 /// From the start to the end of the first listing: the connection, the login, the listing.
-const FIRST_LISTING: ([u64; 4], [u64; 4]) = ([9, 9, 8, 9], [5, 5, 5, 5]);
+const FIRST_LISTING: ([u64; 4], [u64; 4]) = ([5, 6, 5, 6], [5, 5, 5, 5]);
 
 fn path(text: &str) -> RemotePath {
     RemotePath::parse(text.as_bytes()).unwrap()

@@ -311,9 +311,9 @@ impl ControlConnection {
         self.shared.state.lock().has_final_leftover = false;
         self.pass_marker(at_once, deadline)
             .and_then(|has_ended| {
-                // The 257 came and nothing on the transfer before it: that may still be on its way. What comes before a
-                // second marker is it, or there is none.
-                if has_ended { Ok(has_ended) } else { self.pass_marker(true, deadline) }
+                // The 257 came and nothing on the transfer before it: that may still be on its way (ProFTPD over TLS, on a busy machine). What
+                // comes before a second marker is it, or there is none; a first word has its time once.
+                if has_ended { Ok(has_ended) } else { self.pass_marker(!at_once, deadline) }
             })
             .inspect_err(|_| self.close())
     }

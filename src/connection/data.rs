@@ -102,6 +102,14 @@ impl PendingConnection {
         }
     }
 
+    /// Waits until the connection stands, and says whether it does.
+    pub fn await_standing(&self, deadline: Instant) -> bool {
+        let stood = self.progress() != Progress::Coming;
+        let waited = wait_for(&self.socket, PollFlags::OUT, deadline);
+        self.begun.answered().reach(!stood);
+        waited.is_ok() && self.progress() == Progress::Standing
+    }
+
     /// Waits until the connection stands.
     ///
     /// # Errors

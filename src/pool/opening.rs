@@ -180,6 +180,16 @@ impl Way<'_> {
     }
 }
 
+/// Waits for the first connection that a way has led to, and learns whether it does. A firewall that swallows it must leave time for the
+/// other way.
+pub(super) fn prove(session: &Session, verdict: &VerdictCell, pending: &PendingConnection, deadline: Instant) -> bool {
+    let stands = pending.await_standing(deadline.min(after(session.options().deadlines.connect / 2)));
+    if stands || remaining(deadline).is_some() {
+        verdict.learn_if(stands);
+    }
+    stands
+}
+
 /// Whether the server wants to know the command before it names a port. Pure-FTPd lists PRET and does without it.
 pub(super) fn needs_pret(session: &Session) -> bool {
     session.profile().features().pret() && session.kind() != ServerKind::PureFtpd

@@ -94,6 +94,8 @@ pub struct ServerProfile {
     pub traffic: Traffic,
     /// Several commands in flight keep their order.
     pub pipelining: VerdictCell,
+    /// Logins in few packets, USER before the greeting.
+    pub logs_in_at_once: VerdictCell,
     /// EPSV, and a data connection to its port.
     pub epsv: VerdictCell,
     /// PASV, and a data connection to its port.

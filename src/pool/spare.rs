@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use super::opening;
 use super::options::DataMode;
-use super::profile::ServerKind;
+use super::profile::{ServerKind, VerdictCell};
 use super::session::Session;
 use crate::connection::deadlines::after;
 use crate::connection::{PendingConnection, Progress, Readiness, Ticket};
@@ -110,6 +110,11 @@ impl SpareFindings {
 impl Session {
     /// The command that asks for a spare; `None` where there is none to be had.
     pub(super) fn spare_command(&self) -> Option<Command> {
+        // Only by a way that has worked.
+        self.spare_way().filter(|(_, verdict)| verdict.is_yes()).map(|(command, _)| command)
+    }
+
+    fn spare_way(&self) -> Option<(Command, &VerdictCell)> {
         let profile = self.profile();
         let is_known = match self.kind() {
             ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd | ServerKind::Pyftpdlib => true,
@@ -122,9 +127,30 @@ impl Session {
         if !is_wanted || !is_direct || !self.control().is_pipelining() || opening::needs_pret(self) {
             return None;
         }
-        // Only by a way that has worked.
-        let (command, verdict) = opening::passive_ways(self, prefer).into_iter().next()?;
-        verdict.is_yes().then_some(command)
+        opening::passive_ways(self, prefer).into_iter().next()
+    }
+
+    /// The question for a data connection that a login asks, also where no such connection was ever opened here.
+    pub(super) fn first_spare_command(&self) -> Option<Command> {
+        Some(self.spare_way()?.0)
+    }
+
+    /// Begins the connection that the login has asked for. A refusal is nobody's loss: the first transfer asks by itself.
+    pub(super) fn begin_first_spare(&self, reply: &Reply) {
+        if let Some(pending) = self.begin_spare(reply) {
+            *self.spare.state.lock() = State::Coming { pending, at: Instant::now() };
+        }
+    }
+
+    /// Waits for that connection where none has ever come by this way: no command is sent where none may.
+    pub(super) fn prove_first_spare(&self, deadline: Instant) {
+        let mut state = self.spare.state.lock();
+        let Some((_, verdict)) = self.spare_way().filter(|(_, verdict)| !verdict.is_yes()) else { return };
+        if let State::Coming { pending, .. } = &*state
+            && !opening::prove(self, verdict, pending, deadline)
+        {
+            *state = State::None;
+        }
     }
 
     /// Asks for a spare where the session has none and is in no transfer. Waits for nothing.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::RemoteResult;
-use super::known::Known;
 use super::server::Server;
 use super::{
     Abilities, Connections, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, idle,
@@ -44,7 +43,7 @@ impl FtpRemote {
             profile.mlst.learn(Verdict::No);
             profile.mlsd.learn_if(features.has("MLSD"));
         }
-        Ok(Self { server: Arc::new(Server { pool, known: Known::default() }) })
+        Ok(Self { server: Arc::new(Server { pool, known: Arc::default() }) })
     }
 
     /// The directory that the account begins in: what a URL's path is relative to (RFC 1738 §3.2.2).

@@ -5,13 +5,14 @@
 //! point to (`rm -r` would descend into them), and none tells their targets. There LIST is asked for as well.
 
 use std::collections::{HashMap, HashSet};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries, says_not_listed};
 use super::server::Server;
-use crate::pool::{Direction, Lease, PoolError, Purpose, Repeat, ServerKind, Verdict};
+use crate::pool::{Direction, Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Verdict, counted_as};
 use crate::protocol::command::Command;
 use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -59,7 +60,11 @@ impl Server {
     /// As [`super::Remote::list`] says.
     pub(super) fn list(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<Listing> {
         let listed = self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
-            self.list_on(&mut lease, directory, deadline)
+            let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline)?;
+            if let Some(lines) = to_compare {
+                self.compare_later(lease, directory, lines);
+            }
+            Ok(listing)
         });
         match listed {
             Ok(listing) => Ok(listing),
@@ -91,22 +96,53 @@ impl Server {
         directory: &RemotePath,
         deadline: Instant,
     ) -> Result<Listing, PoolError> {
-        if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
-            return self.with_links(lease, directory, fetched, deadline);
+        let (listing, to_compare) = self.list_and_leave(lease, directory, deadline)?;
+        if let Some(lines) = to_compare {
+            self.compare_status(lease, directory, &lines, deadline);
         }
-        let fetched = match self.fetch_status_alone(lease, directory, deadline)? {
-            Some(fetched) => fetched,
+        Ok(listing)
+    }
+
+    /// The listing, and the entries that LIST has shown where STAT should be asked for them as well.
+    fn list_and_leave(
+        &self,
+        lease: &mut Lease,
+        directory: &RemotePath,
+        deadline: Instant,
+    ) -> Result<(Listing, Option<Vec<Entry>>), PoolError> {
+        if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
+            return Ok((self.with_links(lease, directory, fetched, deadline)?, None));
+        }
+        let (fetched, to_compare) = match self.fetch_status_alone(lease, directory, deadline)? {
+            Some(fetched) => (fetched, None),
             None => {
                 let fetched = self.fetch_lines(lease, directory, deadline)?;
-                self.compare_status(lease, directory, &fetched, deadline);
-                fetched
+                let is_wanted = self.wants_comparison(lease, directory, &fetched);
+                let to_compare = is_wanted.then(|| fetched.parsed.entries.clone());
+                (fetched, to_compare)
             }
         };
         // Whatever MLSD was refused with: it was about MLSD, not about the directory.
         self.profile().mlsd.learn(Verdict::No);
         let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
         self.note_missing(directory, &fetched);
-        Ok(Listing { entries: fetched.parsed.entries, complete, cut_short: fetched.is_truncated })
+        Ok((Listing { entries: fetched.parsed.entries, complete, cut_short: fetched.is_truncated }, to_compare))
+    }
+
+    /// Compares STAT with a listing on the session that it came by. Whoever has asked for the listing does not wait for that.
+    fn compare_later(&self, lease: Lease, directory: &RemotePath, lines: Vec<Entry>) {
+        let (server, directory) = (self.clone(), directory.clone());
+        let compare = move || {
+            counted_as(OperationKind::Guess, || {
+                server.counted(OperationKind::List, |deadline| {
+                    server.compare_status(&lease, &directory, &lines, deadline);
+                });
+            });
+            drop(lease);
+        };
+        if let Err(error) = thread::Builder::new().name(String::from("ftpfs-compare")).spawn(compare) {
+            tracing::debug!(%error, "STAT is not compared with a listing");
+        }
     }
 
     /// MLSD; `None` where the server does not have it, or not in a form that can be read.

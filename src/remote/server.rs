@@ -27,11 +27,11 @@ const ORDERS_MAX: usize = 3;
 /// Bytes of the longest name that every server's disk can keep.
 const NAME_LEN_MAX: usize = 255;
 
-/// One server and its connections.
-#[derive(Debug)]
+/// One server and its connections. Clones are the same.
+#[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) pool: Arc<Pool>,
-    pub(super) known: Known,
+    pub(super) known: Arc<Known>,
 }
 
 impl Server {

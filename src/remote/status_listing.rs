@@ -32,8 +32,11 @@ const ENTRIES_MAX: usize = 1000;
 /// So many listings that were the same by LIST and STAT, and STAT alone is believed.
 const EQUAL_MIN: usize = 2;
 
-/// So many that were not, or were refused, and STAT is not tried again.
+/// So many that were none, or showed less than MLSD, and STAT is not tried again.
 const UNEQUAL_MAX: usize = 3;
+
+/// So many that were another listing. More than of the others, since the directory may have been changed between the two.
+const DIFFERENT_MAX: usize = 16;
 
 /// Directories that are known to be unfit for STAT, at most; beyond them, those that are met again fail once more.
 const UNFIT_MAX: usize = 10_000;
@@ -43,6 +46,7 @@ const UNFIT_MAX: usize = 10_000;
 pub(super) struct StatusListings {
     equal: AtomicUsize,
     unequal: AtomicUsize,
+    different: AtomicUsize,
     unfit: Mutex<HashSet<RemotePath>>,
 }
 
@@ -53,7 +57,7 @@ impl StatusListings {
     }
 
     fn is_given_up(&self) -> bool {
-        self.unequal.load(Ordering::Relaxed) >= UNEQUAL_MAX
+        self.unequal.load(Ordering::Relaxed) >= UNEQUAL_MAX || self.different.load(Ordering::Relaxed) >= DIFFERENT_MAX
     }
 
     fn count_unequal(&self) {
@@ -95,20 +99,27 @@ impl Server {
         Ok(fetched)
     }
 
-    /// Finds out whether STAT says what LIST has just said, until that is known. Whatever comes of it, the listing is there.
-    pub(super) fn compare_status(&self, lease: &Lease, directory: &RemotePath, listed: &Fetched, deadline: Instant) {
+    /// Whether it is still to be found out if STAT says what LIST has just said, and this listing can tell.
+    pub(super) fn wants_comparison(&self, lease: &Lease, directory: &RemotePath, listed: &Fetched) -> bool {
         let known = &self.known.status;
         let is_telling = listed.is_whole() && !listed.parsed.entries.is_empty();
         if listed.parsed.entries.len() > ENTRIES_MAX {
-            return known.set_unfit(directory);
+            known.set_unfit(directory);
+            return false;
         }
         let is_settled = known.is_believed() || known.is_given_up() || !known.is_fit(directory);
-        if !is_telling || is_settled || !lease.control().is_pipelining() {
-            return;
-        }
+        is_telling && !is_settled && lease.control().is_pipelining()
+    }
+
+    /// Finds out whether STAT says what LIST has just said. Whatever comes of it, the listing is there.
+    pub(super) fn compare_status(&self, lease: &Lease, directory: &RemotePath, listed: &[Entry], deadline: Instant) {
+        let known = &self.known.status;
         match self.ask_status(lease, directory, deadline) {
-            Ok(Some(status)) if status.parsed.shows_dots && status.parsed.entries == listed.parsed.entries => {
+            Ok(Some(status)) if status.parsed.shows_dots && status.parsed.entries == listed => {
                 known.equal.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Some(status)) if status.parsed.shows_dots => {
+                known.different.fetch_add(1, Ordering::Relaxed);
             }
             Ok(_) => known.count_unequal(),
             Err(error) => tracing::debug!(%directory, "no listing by STAT: {error}"),

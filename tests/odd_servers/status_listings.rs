@@ -1,6 +1,8 @@
 //! Listings by STAT on the control connection: when they are believed, and what ends that.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ftpfs::remote::{FtpRemote, Listing, Remote as _, RemoteError};
 
@@ -29,9 +31,20 @@ fn start(quirks: Quirks) -> (OddServer, FtpRemote) {
     }
     let remote = FtpRemote::connect(options(&server)).unwrap();
     for directory in ["/a", "/b"] {
-        assert_eq!(names(&remote.list(&path(directory)).unwrap()), set(&[".two", "one"]));
+        assert_eq!(names(&list(&remote, directory)), set(&[".two", "one"]));
     }
     (server, remote)
+}
+
+/// Lists a directory, and returns when what goes on behind that has ended too.
+fn list(remote: &FtpRemote, directory: &str) -> Listing {
+    let listing = remote.list(&path(directory)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while remote.connections().unwrap().listing > 0 {
+        assert!(Instant::now() < deadline, "the session of the listing is still lent");
+        thread::yield_now();
+    }
+    listing
 }
 
 fn without_facts(status: fn(&[String]) -> Option<String>) -> Quirks {
@@ -58,19 +71,22 @@ fn status_alone_lists_once_it_was_the_same_as_list() {
 
 #[test]
 fn status_that_shows_less_than_list_is_never_believed() {
-    for hides in [
-        |lines: &[String]| status(&lines[..lines.len().min(1)]),
+    type Hides = fn(&[String]) -> Option<String>;
+    let hidings: [(Hides, usize); 4] = [
+        // The directory could have been changed in between.
+        (|lines| status(&lines[..lines.len().min(1)]), 16),
         // Without `.` nobody knows whether it shows all, and whether it is a listing at all.
-        |lines: &[String]| status(lines).map(|reply| reply.replace(&format!("{DOT}\r\n"), "")),
-        |_: &[String]| Some(String::from("211-Status\r\n Logged in as anna\r\n211 End")),
-        |_: &[String]| Some(String::from("550 No such file")),
-    ] {
+        (|lines| status(lines).map(|reply| reply.replace(&format!("{DOT}\r\n"), "")), 3),
+        (|_| Some(String::from("211-Status\r\n Logged in as anna\r\n211 End")), 3),
+        (|_| Some(String::from("550 No such file")), 3),
+    ];
+    for (hides, asked) in hidings {
         let (server, remote) = start(without_facts(hides));
-        for directory in ["/c", "/d", "/e"] {
-            let listing = remote.list(&path(directory)).unwrap();
+        for directory in ["/c", "/d", "/e"].iter().cycle().take(20) {
+            let listing = list(&remote, directory);
             assert_eq!((names(&listing), listing.complete), (set(&[".two", "one"]), true));
         }
-        assert_eq!(server.dialogue().count("STAT"), 3, "it is asked no more");
+        assert_eq!(server.dialogue().count("STAT"), asked, "it is asked no more");
     }
 }
 
@@ -95,7 +111,7 @@ fn status_is_not_believed_without_the_number_behind_it() {
     let quirks = Quirks { says: &[("REST ", "350 Go on")], ..without_facts(status) };
     let (server, remote) = start(quirks);
     for directory in ["/c", "/d", "/e", "/c", "/d", "/e"] {
-        let listing = remote.list(&path(directory)).unwrap();
+        let listing = list(&remote, directory);
         assert_eq!((names(&listing), listing.complete), (set(&[".two", "one"]), true));
     }
     assert_eq!(server.dialogue().count("STAT"), 3);

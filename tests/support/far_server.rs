@@ -190,6 +190,7 @@ impl Queue {
 /// One control connection, with its data connection.
 struct Link {
     control: TcpStream,
+    taken_at: Time,
     has_ended: bool,
     listener: Option<TcpListener>,
     data: Option<DataLink>,
@@ -308,9 +309,17 @@ impl Simulation {
         control.set_nonblocking(true).unwrap();
         let session = Session::new(self.shared.manner);
         let index = self.links.len();
-        self.links.push(Link { control, has_ended: false, listener: None, data: None, data_count: 0, session });
-        let at = self.now() + 3;
-        self.queue.push(at, Arrival::Connected(index));
+        let taken_at = self.now() + 3;
+        self.links.push(Link {
+            control,
+            taken_at,
+            has_ended: false,
+            listener: None,
+            data: None,
+            data_count: 0,
+            session,
+        });
+        self.queue.push(taken_at, Arrival::Connected(index));
     }
 
     fn take_commands(&mut self, index: usize) {
@@ -319,7 +328,7 @@ impl Simulation {
         if let Some(bytes) = read(&mut link.control) {
             let bytes = bytes.unwrap_or_default();
             link.has_ended = bytes.is_empty();
-            self.queue.push(at, Arrival::Commands(index, bytes));
+            self.queue.push(at.max(link.taken_at), Arrival::Commands(index, bytes));
         }
     }
 

@@ -196,6 +196,11 @@ impl Dialogue {
         }
     }
 
+    /// Answers one command as a plain server would.
+    pub(crate) fn answer(&mut self, command: &str) {
+        self.answer_plainly(command);
+    }
+
     fn answer_plainly(&mut self, command: &str) {
         let verb = command.split(' ').next().unwrap_or_default();
         match verb {
