@@ -21,7 +21,7 @@ GIB = 1 << 30
 PARTS = ["processor", "directory", "memory"]
 READ = 1 * GIB
 LARGE = 20 * GIB
-NAMES = 100_000
+NAMES = int(os.environ.get("NAMES", 100_000))
 CACHE = 256 << 20
 # What a mount may have beside its cache.
 MEMORY_BESIDE = 64 << 20

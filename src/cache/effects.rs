@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::blocks::Block;
 use super::disk::DiskEntry;
+use super::pieces::Pieces;
 use super::reader::Done;
 use super::streams::StreamKey;
-use super::track::{Pieces, WaitingRead};
+use super::track::WaitingRead;
 use crate::protocol::RemotePath;
 use crate::remote::RemoteError;
 
@@ -70,7 +71,7 @@ impl Effects {
             thread.unpark();
         }
         for (done, result) in self.answers {
-            let result = result.map(|pieces| pieces.join());
+            let result = result.map(Pieces::join);
             // The threads that answer serve other reads too, which a panic in one answer must not cost.
             if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
                 tracing::error!("a read's answer panicked");

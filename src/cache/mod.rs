@@ -8,6 +8,7 @@ pub mod blocks;
 pub mod disk;
 mod effects;
 pub mod listings;
+mod pieces;
 mod readahead;
 pub mod reader;
 mod state;

@@ -13,6 +13,25 @@ pub(super) const WINDOW_LEN_START: u64 = (1 << 20) + (128 << 10);
 /// A rest of a file up to this is fetched whole: its transfer then ends in order, and the next read finds it here.
 pub(super) const SMALL_REST_LEN: u64 = 1 << 20;
 
+/// A read at random of up to this much is fetched alone (a pick); a larger one costs no more if its stream has no end.
+pub(super) const PICK_LEN_MAX: u64 = 64 << 10;
+
+/// Where so many parts of a block are there, the next read in it fetches the rest: whoever jumps about there comes back.
+pub(super) const PARTS_MAX: usize = 2;
+
+/// What is fetched begins and ends at multiples of this, as what the kernel asks for does.
+const PAGE_LEN: u64 = 4 << 10;
+
+/// The start of the page that `offset` is in.
+pub(super) fn page_start(offset: u64) -> u64 {
+    offset - offset % PAGE_LEN
+}
+
+/// The end of the page whose last byte is the one before `offset`.
+pub(super) fn page_end(offset: u64) -> u64 {
+    offset.checked_next_multiple_of(PAGE_LEN).unwrap_or(offset)
+}
+
 /// So many jumps without a read in order between them, and the file is read at random.
 const JUMPS_MAX: u32 = 3;
 

@@ -9,6 +9,7 @@
 //!
 //! Not here: reads of files with local changes (`filesystem`).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -19,9 +20,9 @@ use parking_lot::{Condvar, Mutex};
 use super::blocks::{BLOCK_LEN, Block, BlockIndex};
 use super::disk::DiskCache;
 use super::effects::Effects;
+use super::pieces::Pieces;
 use super::state::State;
 use super::streams::{self, Outcome, Step, StreamKey};
-use super::track::Pieces;
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::{Remote, RemoteError, RemoteResult};
@@ -214,8 +215,9 @@ impl Shared {
         self.with_state(|state, _| state.confirmed(key, asked));
     }
 
-    /// A stream's thread has started: where it opens its transfer. `None` where it is of no more use.
-    pub(super) fn stream_begins(self: &Arc<Self>, key: StreamKey, thread: Thread) -> Option<BlockIndex> {
+    /// A stream's thread has started: what its transfer is to bring, and whether that is all that is wanted of it. `None` where it is of no
+    /// more use.
+    pub(super) fn stream_begins(self: &Arc<Self>, key: StreamKey, thread: Thread) -> Option<(Range<u64>, bool)> {
         self.with_state(|state, _| state.stream_begins(key, thread))
     }
 
@@ -224,16 +226,15 @@ impl Shared {
         self.with_state(|state, _| state.next_step(key, is_wanted, Instant::now()))
     }
 
-    /// Takes a block that a stream has brought, and answers the reads that it completes.
-    pub(super) fn deliver(self: &Arc<Self>, key: StreamKey, index: BlockIndex, block: Block) {
-        let kept = self.disk.as_ref().map(|disk| (disk, Block::clone(&block)));
-        let entry = self.with_state(|state, effects| state.deliver(key, index, block, effects));
-        if let (Some((disk, block)), Some(entry)) = (kept, entry) {
+    /// Takes what a stream has brought of a block, and answers the reads that it completes.
+    pub(super) fn deliver(self: &Arc<Self>, key: StreamKey, offset: u64, bytes: Block) {
+        let whole = self.with_state(|state, effects| state.deliver(key, offset, bytes, effects));
+        if let (Some(disk), Some((entry, index, block))) = (&self.disk, whole) {
             disk.store(&entry, index, &block);
         }
     }
 
-    /// The range `offset..end`, if what of it is not in memory is on the local disk; what is there comes into memory in any case.
+    /// The range `offset..end`, if the blocks that it lacks in memory are on the local disk; what is there comes into memory in any case.
     fn take_from_disk(
         self: &Arc<Self>,
         file: FileId,

@@ -7,17 +7,19 @@
 //! [`WAITING_MAX`], with the blocks they hold. A stream beside that owns the one block that it is filling.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::blocks::{BLOCK_LEN, Block, BlockCache, BlockIndex, VersionId};
+use super::blocks::{BLOCK_LEN, Block, BlockCache, BlockIndex, VersionId, by_block};
 use super::disk::DiskEntry;
 use super::effects::{Effects, StreamStart};
-use super::readahead::{NEAR_LEN, SMALL_REST_LEN};
+use super::pieces::Pieces;
+use super::readahead::{NEAR_LEN, PARTS_MAX, PICK_LEN_MAX, SMALL_REST_LEN};
 use super::reader::{Done, FileId, ReaderOptions, ReaderUsage};
 use super::streams::{Outcome, Phase, Step, Stream, StreamKey};
-use super::track::{Pieces, Track, WaitingRead};
+use super::track::{Track, WaitingRead};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::RemoteError;
@@ -25,7 +27,7 @@ use crate::remote::RemoteError;
 /// Reads that may wait at once; the kernel sends a few hundred at most. One more is refused.
 const WAITING_MAX: usize = 4096;
 
-/// Streams of one file at once: two readers in order and one that jumps about do not hinder each other.
+/// Streams of one file at once, picks aside: two readers in order and one that jumps about do not hinder each other.
 const STREAMS_PER_FILE_MAX: usize = 3;
 
 /// How long to wait before the next attempt, after the first, second, third failure in a row; then it is given up.
@@ -48,8 +50,19 @@ enum Room {
     Free,
     /// All streams of this file are awaited.
     FileFull,
-    /// All streams of all files are awaited, or too many threads have not ended yet.
+    /// All streams of all files are awaited.
     AllBusy,
+    /// Too many threads of streams that were given up have not ended yet.
+    Ending,
+}
+
+/// The stream that a read needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    InOrder,
+    Pick,
+    /// There are others in this file. They are over soon, and it takes the place of one: nobody who reads in order has to give way to it.
+    AnotherPick,
 }
 
 /// See the module's documentation.
@@ -63,8 +76,8 @@ pub(super) struct State {
     active: Vec<StreamKey>,
     /// Threads of streams, also of those that no track holds any more.
     threads: usize,
-    /// Tracks that could not start a stream, in order.
-    hungry: Vec<(FileId, VersionId)>,
+    /// Tracks that could not start a stream, in order; and whether another one is to give way for that.
+    hungry: Vec<(FileId, VersionId, bool)>,
     /// The reads that wait, by number: all wait equally long, so the first one's deadline is the next.
     deadlines: BTreeMap<u64, Deadline>,
     next_number: u64,
@@ -104,11 +117,12 @@ impl State {
         effects: &mut Effects,
     ) -> Option<Pieces> {
         let track = self.tracks.get_mut(&file)?.iter_mut().rfind(|track| track.version.agrees_with(version))?;
-        let pieces = Pieces::gather(offset, end, |index| self.blocks.get(track.id, index));
+        let pieces = Pieces::gather(offset..end, &mut self.blocks, track.id);
         if !pieces.is_complete() {
             return None;
         }
-        track.note(offset, end, false, self.window_len_max, Instant::now());
+        let access = track.note(offset, end);
+        track.follow(access, offset, end, false, self.window_len_max);
         effects.wake(track.resume());
         Some(pieces)
     }
@@ -117,7 +131,7 @@ impl State {
     pub(super) fn holds(&self, file: FileId, version: &FileVersion) -> bool {
         let mut tracks = self.tracks.get(&file).into_iter().flatten();
         let track = tracks.rfind(|track| track.version.agrees_with(version));
-        track.is_some_and(|track| BlockIndex(0).up_to(track.end()).all(|index| self.blocks.contains(track.id, index)))
+        track.is_some_and(|track| self.blocks.covers(track.id, 0..version.size))
     }
 
     /// Takes in all bytes of a version, which the server had at `confirmed`; false where they are not kept.
@@ -145,10 +159,9 @@ impl State {
         let id = track.id;
         for (index, block) in (0..).map(BlockIndex).zip(bytes.chunks(BLOCK_LEN)) {
             let block: Block = block.into();
-            serve(track, &mut self.deadlines, index, &block, effects);
-            if !self.blocks.contains(id, index) {
-                effects.free(self.blocks.insert(id, index, block));
-            }
+            serve(track, &mut self.deadlines, index.offset(), &block, effects);
+            let len = track.block_len(index);
+            effects.free(self.blocks.insert(id, index.offset(), block, len).1);
         }
         track.assign();
         true
@@ -170,7 +183,7 @@ impl State {
             return effects.fail(done, RemoteError::Failed { reason: "too many reads wait already".into() });
         }
         let number = self.number();
-        let (now, window_len_max) = (Instant::now(), self.window_len_max);
+        let window_len_max = self.window_len_max;
         let is_newest = self.ensure_track(file, path, version, effects);
         let Some(track) =
             self.tracks.get_mut(&file).and_then(|all| all.iter_mut().rfind(|track| track.version.agrees_with(version)))
@@ -178,7 +191,7 @@ impl State {
             return effects.fail(done, RemoteError::Changed);
         };
         let id = track.id;
-        let pieces = Pieces::gather(offset, end, |index| self.blocks.get(id, index));
+        let pieces = Pieces::gather(offset..end, &mut self.blocks, id);
         let read = WaitingRead { number, pieces, done };
         if read.pieces.is_complete() {
             return effects.answer(read);
@@ -188,11 +201,16 @@ impl State {
             return effects.fail(read.done, RemoteError::Changed);
         }
         track.waiting.push(read);
+        let access = track.note(offset, end);
+        for stream in track.take_left() {
+            self.active.retain(|active| active.number != stream.number);
+            effects.wake(stream.wake());
+        }
         effects.deadlines_changed |= self.deadlines.is_empty();
-        self.deadlines.insert(number, Deadline { at: now + self.options.deadline, file, version: id });
+        self.deadlines.insert(number, Deadline { at: Instant::now() + self.options.deadline, file, version: id });
         self.plan(file, id, effects);
         if let Some(track) = find(&mut self.tracks, file, id) {
-            track.note(offset, end, true, window_len_max, now);
+            track.follow(access, offset, end, true, window_len_max);
             effects.wake(track.resume());
         }
     }
@@ -210,14 +228,15 @@ impl State {
         }
     }
 
-    /// A stream's thread has started; where it begins, or `None` where it is of no more use.
-    pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<BlockIndex> {
-        Some(find(&mut self.tracks, key.file, key.version)?.stream(key.number)?.begin(thread))
+    /// A stream's thread has started; what it is to bring, and whether that is all that is wanted of it. `None` where it is of no more use.
+    pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<(Range<u64>, bool)> {
+        let stream = find(&mut self.tracks, key.file, key.version)?.stream(key.number)?;
+        Some((stream.begin(thread), stream.is_pick))
     }
 
     /// What a stream does next. One that stops is not held from then on, so no read relies on it.
     pub(super) fn next_step(&mut self, key: StreamKey, is_wanted: bool, now: Instant) -> Step {
-        let is_wanted = is_wanted || self.hungry.len() > self.yielding();
+        let is_wanted = is_wanted || self.pressing() > self.yielding();
         let step = self.find_step(key, is_wanted, now);
         if step == Step::Stop {
             self.remove_stream(key);
@@ -227,39 +246,42 @@ impl State {
 
     fn find_step(&mut self, key: StreamKey, is_wanted: bool, now: Instant) -> Step {
         let Some(track) = find(&mut self.tracks, key.file, key.version) else { return Step::Stop };
-        let (file_end, size, is_random) = (track.end(), track.version.size, track.pattern.is_random());
+        let (size, is_random) = (track.version.size, track.pattern.is_random());
         let is_wanted = is_wanted || (track.is_short_of_streams && !track.streams.iter().any(|stream| stream.yielding));
         let disk = track.disk.clone();
         let Some(stream) = track.stream(key.number) else { return Step::Stop };
         if is_wanted || stream.yielding {
             stream.give_way();
         }
-        let rest_len = size.saturating_sub(stream.position.offset());
+        let rest_len = size.saturating_sub(stream.position);
         if stream.position >= stream.goal && !stream.yielding && rest_len <= SMALL_REST_LEN {
-            stream.goal = file_end;
+            stream.goal = stream.end;
         }
         if stream.has_work() {
             // What lies here already is read once more where little of it is in the way; where much is, another
             // stream behind it comes sooner.
-            let mut near = stream.position.up_to(stream.goal).take(BlockIndex::containing(NEAR_LEN).0 as usize + 1);
-            // Who waits for a block has looked on the local disk already.
-            let on_disk = |index| index >= stream.demand_end && disk.as_ref().is_some_and(|disk| disk.has(index));
-            let is_missing = |index| !self.blocks.contains(key.version, index) && !on_disk(index);
-            let is_near = near.any(is_missing);
-            if is_near {
+            let near_end = stream.goal.min(stream.position.saturating_add(NEAR_LEN + BLOCK_LEN as u64));
+            // Who waits for bytes has looked on the local disk already.
+            let on_disk = |range: &Range<u64>| {
+                let has = |disk: &Arc<DiskEntry>| disk.has(BlockIndex::containing(range.start));
+                range.start >= stream.demand_end && disk.as_ref().is_some_and(has)
+            };
+            let is_missing = |range: Range<u64>| !on_disk(&range) && !self.blocks.covers(key.version, range);
+            if by_block(stream.position..near_end).any(is_missing) {
                 stream.phase = Phase::Flowing;
-                let index = stream.position;
-                return Step::Bring { index, len: track.block_len(index), last: index.next() >= file_end };
+                let (offset, end) = (stream.position, stream.piece_end());
+                let len = usize::try_from(end - offset).unwrap_or(BLOCK_LEN);
+                return Step::Bring { offset, len, last: end >= size };
             }
-            let is_far = stream.goal.0 - stream.position.0 > BlockIndex::containing(NEAR_LEN).0;
+            let is_far = stream.goal - stream.position > NEAR_LEN;
             // Others have brought the rest: nobody will come for it.
-            let is_over = rest_len <= SMALL_REST_LEN && !stream.position.up_to(file_end).any(is_missing);
+            let is_over = rest_len <= SMALL_REST_LEN && !by_block(stream.position..stream.end).any(is_missing);
             if is_far || is_over {
                 return Step::Stop;
             }
         }
         let until = stream.last_used + self.options.idle_close;
-        if stream.yielding || (is_random && !stream.in_order) || now >= until {
+        if stream.yielding || stream.is_pick || (is_random && !stream.in_order) || now >= until {
             return Step::Stop;
         }
         stream.phase = Phase::Parked;
@@ -281,39 +303,45 @@ impl State {
         let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut()) else { return };
         track.disk = Some(disk);
         for (index, block) in blocks {
-            serve(track, &mut self.deadlines, index, &block, effects);
-            effects.free(self.blocks.insert(track.id, index, block));
+            serve(track, &mut self.deadlines, index.offset(), &block, effects);
+            let len = track.block_len(index);
+            effects.free(self.blocks.insert(track.id, index.offset(), block, len).1);
         }
         track.assign();
     }
 
-    /// The blocks of `offset..end` that are not in memory.
+    /// The blocks of which not all of `offset..end` is in memory.
     pub(super) fn missing(&self, file: FileId, version: &FileVersion, offset: u64, end: u64) -> Vec<BlockIndex> {
         let tracks = self.tracks.get(&file);
         let track = tracks.and_then(|tracks| tracks.iter().rfind(|track| track.version.agrees_with(version)));
-        let is_here = |index| track.is_some_and(|track| self.blocks.contains(track.id, index));
-        BlockIndex::containing(offset).up_to(BlockIndex::end_of(end)).filter(|index| !is_here(*index)).collect()
+        let is_here = |range: &Range<u64>| track.is_some_and(|track| self.blocks.covers(track.id, range.clone()));
+        let missing = by_block(offset..end).filter(|range| !is_here(range));
+        missing.map(|range| BlockIndex::containing(range.start)).collect()
     }
 
-    /// Keeps a block that a stream has brought, and answers the reads that it completes. Returns where the local disk keeps it.
+    /// Keeps what a stream has brought, and answers the reads that it completes. Returns the block that it makes whole, and where the local
+    /// disk keeps that.
     pub(super) fn deliver(
         &mut self,
         key: StreamKey,
-        index: BlockIndex,
-        block: Block,
+        offset: u64,
+        bytes: Block,
         effects: &mut Effects,
-    ) -> Option<Arc<DiskEntry>> {
+    ) -> Option<(Arc<DiskEntry>, BlockIndex, Block)> {
         let track = find(&mut self.tracks, key.file, key.version)?;
         let stream = track.stream(key.number)?;
-        stream.position = index.next();
+        let range = offset..offset.saturating_add(bytes.len() as u64);
+        stream.position = range.end;
         stream.last_progress = Instant::now();
         track.failures = 0;
-        serve(track, &mut self.deadlines, index, &block, effects);
-        let disk = track.disk.clone();
-        if !self.blocks.contains(key.version, index) {
-            effects.free(self.blocks.insert(key.version, index, block));
+        serve(track, &mut self.deadlines, offset, &bytes, effects);
+        if self.blocks.covers(key.version, range) {
+            return None;
         }
-        disk
+        let index = BlockIndex::containing(offset);
+        let (whole, evicted) = self.blocks.insert(key.version, offset, bytes, track.block_len(index));
+        effects.free(evicted);
+        Some((track.disk.clone()?, index, whole?))
     }
 
     /// A stream's thread ends: what it leaves undone is given to another, or given up.
@@ -325,10 +353,11 @@ impl State {
             Outcome::Failed(error) if was_held => self.stream_failed(key, error, effects),
             Outcome::Failed(_) | Outcome::Stopped => {}
         }
-        self.plan(key.file, key.version, effects);
-        for (file, version) in std::mem::take(&mut self.hungry) {
+        // Those that have waited for it come first: whoever jumps about wants the next one at once.
+        for (file, version, _) in std::mem::take(&mut self.hungry) {
             self.plan(file, version, effects);
         }
+        self.plan(key.file, key.version, effects);
     }
 
     fn stream_failed(&mut self, key: StreamKey, error: RemoteError, effects: &mut Effects) {
@@ -468,20 +497,29 @@ impl State {
             let unserved = track.assign();
             track.is_short_of_streams = false;
             effects.wake(track.resume());
-            let Some(position) = unserved else { return };
-            let room = self.make_room(file, version, effects);
+            let Some(wanted) = unserved else { return };
+            // The third one in a block fetches the rest of it.
+            let is_known = self.blocks.count_parts(version, BlockIndex::containing(wanted.start)) >= PARTS_MAX;
+            let is_pick = track.pattern.is_random() && wanted.end - wanted.start <= PICK_LEN_MAX && !is_known;
+            let wish = match is_pick {
+                false => Wish::InOrder,
+                true if track.streams.iter().any(|stream| stream.is_pick) => Wish::AnotherPick,
+                true => Wish::Pick,
+            };
+            let room = self.make_room(file, version, wish, effects);
             let number = self.number();
             let Some(track) = find(&mut self.tracks, file, version) else { return };
             if room != Room::Free {
-                track.is_short_of_streams = true;
-                if room == Room::AllBusy {
-                    self.hungry.push((file, version));
+                track.is_short_of_streams = wish != Wish::AnotherPick && room != Room::Ending;
+                let is_hungry = room == Room::Ending || (room == Room::AllBusy && wish != Wish::AnotherPick);
+                if is_hungry && !self.hungry.iter().any(|hungry| (hungry.0, hungry.1) == (file, version)) {
+                    self.hungry.push((file, version, room == Room::AllBusy));
                 }
                 return;
             }
             let key = StreamKey { file, version, number };
             let delay = track.failures.checked_sub(1).and_then(|place| RETRY_DELAYS.get(place)).copied();
-            track.streams.push(Stream::new(number, position, self.window_len_max, Instant::now()));
+            track.streams.push(Stream::new(number, &wanted, track.version.size, is_pick, self.window_len_max));
             self.active.push(key);
             self.threads += 1;
             effects.streams.push(StreamStart { key, path: track.path.clone(), delay: delay.unwrap_or_default() });
@@ -489,33 +527,42 @@ impl State {
     }
 
     /// Ends streams that nobody waits for where one more would be too many.
-    fn make_room(&mut self, file: FileId, version: VersionId, effects: &mut Effects) -> Room {
+    fn make_room(&mut self, file: FileId, version: VersionId, wish: Wish, effects: &mut Effects) -> Room {
         let is_ours = |key: &StreamKey| (key.file, key.version) == (file, version);
-        let ours = self.active.iter().filter(|key| is_ours(key)).count();
-        if ours >= STREAMS_PER_FILE_MAX && !self.end_idle_stream(is_ours, effects) {
+        let streams = find(&mut self.tracks, file, version).map_or(&[][..], |track| &track.streams);
+        let ours = streams.iter().filter(|stream| !stream.is_pick).count();
+        if wish == Wish::InOrder && ours >= STREAMS_PER_FILE_MAX && !self.end_idle_stream(is_ours, effects) {
             return Room::FileFull;
         }
-        if self.active.len() >= self.options.streams_max && !self.end_idle_stream(|_| true, effects) {
+        let is_full = self.active.len() >= self.options.streams_max;
+        if is_full && (wish == Wish::AnotherPick || !self.end_idle_stream(|_| true, effects)) {
             return Room::AllBusy;
         }
-        if self.threads >= 2 * self.options.streams_max { Room::AllBusy } else { Room::Free }
+        if self.threads >= 2 * self.options.streams_max { Room::Ending } else { Room::Free }
     }
 
-    /// Ends that stream, among those `filter` lets through, which nobody waits for and which was used longest ago.
+    /// Ends a stream, among those `filter` lets through, which nobody waits for: one that no reader has followed, or else the one that was used
+    /// longest ago.
     fn end_idle_stream(&mut self, filter: impl Fn(&StreamKey) -> bool, effects: &mut Effects) -> bool {
-        let mut idlest: Option<(Instant, StreamKey, Option<Thread>)> = None;
+        let mut idlest: Option<((bool, Instant), StreamKey, Option<Thread>)> = None;
         for key in self.active.iter().copied().filter(filter) {
             let Some(stream) = find(&mut self.tracks, key.file, key.version).and_then(|track| track.stream(key.number))
             else {
                 continue;
             };
-            if !stream.is_awaited() && idlest.as_ref().is_none_or(|(last_used, ..)| stream.last_used < *last_used) {
-                idlest = Some((stream.last_used, key, stream.wake()));
+            let used = (stream.in_order, stream.last_used);
+            if !stream.is_awaited() && idlest.as_ref().is_none_or(|(least, ..)| used < *least) {
+                idlest = Some((used, key, stream.wake()));
             }
         }
         let Some((_, key, thread)) = idlest else { return false };
         effects.wake(thread);
         self.remove_stream(key)
+    }
+
+    /// How many streams are to make room.
+    fn pressing(&self) -> usize {
+        self.hungry.iter().filter(|(_, _, presses)| *presses).count()
     }
 
     /// How many streams are about to make room for the hungry ones.
@@ -578,17 +625,17 @@ impl State {
     }
 }
 
-/// Hands a block to the reads that wait for it, and answers those that it completes. Whatever puts a block into the cache does this: a
+/// Hands the bytes at `offset` to the reads that wait for them, and answers those that they complete. Whatever puts bytes into the cache does this: a
 /// stream does not bring what is there.
 fn serve(
     track: &mut Track,
     deadlines: &mut BTreeMap<u64, Deadline>,
-    index: BlockIndex,
-    block: &Block,
+    offset: u64,
+    bytes: &Block,
     effects: &mut Effects,
 ) {
     for read in &mut track.waiting {
-        read.pieces.insert(index, block);
+        read.pieces.insert(offset, bytes);
     }
     for read in track.waiting.extract_if(.., |read| read.pieces.is_complete()) {
         deadlines.remove(&read.number);

@@ -1,4 +1,7 @@
-//! Streams: one RETR each, in a thread of its own, that brings a file's blocks in order.
+//! Streams: one RETR each, in a thread of its own, that brings a file's bytes in order.
+//!
+//! A stream in order brings whole blocks, and goes ahead of its reader. A *pick* brings what one read at a place of its own wants, and
+//! ends: it fits what TCP sends in its first round trip, where a block needs three more.
 //!
 //! [`Stream`] is what the reader's state holds of one: how far it has come and how far it may go. [`run`] is its
 //! thread: it asks the state for the next [`Step`], takes it without any lock, and hands in what came of it. A
@@ -11,12 +14,13 @@
 //!
 //! Not here: which reads a stream serves (`track`), when one is started (`reader`).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::blocks::{BLOCK_LEN, Block, BlockIndex, VersionId};
-use super::readahead::{NEAR_LEN, WINDOW_LEN_START};
+use super::readahead::{NEAR_LEN, WINDOW_LEN_START, page_end, page_start};
 use super::reader::{FileId, Shared};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
@@ -45,12 +49,16 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) number: u64,
-    /// The block it brings next.
-    pub(super) position: BlockIndex,
+    /// The byte it brings next.
+    pub(super) position: u64,
     /// The end of what reads wait for from it; at or before `position` where none does.
-    pub(super) demand_end: BlockIndex,
+    pub(super) demand_end: u64,
     /// How far it may go: the demand, and the window ahead of the reader.
-    pub(super) goal: BlockIndex,
+    pub(super) goal: u64,
+    /// Where it ends; the file's end but for a pick.
+    pub(super) end: u64,
+    /// It brings what one read at random wants, and nothing else.
+    pub(super) is_pick: bool,
     /// How many bytes it goes ahead of its reader.
     pub(super) window_len: u64,
     /// Whether a reader has followed it in order.
@@ -65,13 +73,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream that is to begin at `position`.
-    pub(super) fn new(number: u64, position: BlockIndex, window_len_max: u64, now: Instant) -> Self {
+    /// A stream that is to begin with the bytes of `wanted` in a file that ends at `file_end`; nothing else is fetched if `is_pick`.
+    pub(super) fn new(number: u64, wanted: &Range<u64>, file_end: u64, is_pick: bool, window_len_max: u64) -> Self {
+        let (position, now) = (page_start(wanted.start), Instant::now());
+        let end = if is_pick { page_end(wanted.end).min(file_end) } else { file_end };
         Self {
             number,
             position,
             demand_end: position,
-            goal: position,
+            goal: if is_pick { end } else { position },
+            end,
+            is_pick,
             window_len: WINDOW_LEN_START.min(window_len_max),
             in_order: false,
             phase: Phase::Starting,
@@ -87,32 +99,42 @@ impl Stream {
         self.demand_end > self.position
     }
 
-    /// Whether `index` comes from it soon enough, so that no other stream is needed for it.
-    pub(super) fn can_bring(&self, index: BlockIndex) -> bool {
-        let reach = BlockIndex::containing(NEAR_LEN);
-        let end = if self.yielding { self.goal } else { self.demand_end.max(self.position).plus(reach.0) };
-        self.position <= index && index < end
+    /// Whether the byte at `offset` comes from it soon enough, so that no other stream is needed for it.
+    pub(super) fn can_bring(&self, offset: u64) -> bool {
+        let reach = self.demand_end.max(self.position).saturating_add(NEAR_LEN).min(self.end);
+        let end = if self.yielding { self.goal } else { reach };
+        self.position <= offset && offset < end
     }
 
-    /// Takes note that a read waits for `index`, which [`Self::can_bring`].
-    pub(super) fn demand(&mut self, index: BlockIndex) {
-        self.demand_end = self.demand_end.max(index.next());
-        self.goal = self.goal.max(self.demand_end);
+    /// Takes note that a read waits for `range`, whose first byte it [can bring](Self::can_bring). Returns how far it brings it.
+    pub(super) fn demand(&mut self, range: &Range<u64>) -> u64 {
+        let end = range.end.min(if self.yielding { self.goal } else { self.end });
+        self.demand_end = self.demand_end.max(end);
+        if !self.yielding {
+            self.goal = self.goal.max(BlockIndex::end_of(self.demand_end).offset().min(self.end));
+        }
+        end
     }
 
     /// Lets it serve those who wait already, and nobody else.
     pub(super) fn give_way(&mut self) {
         self.yielding = true;
-        self.goal = self.demand_end.max(self.position);
+        self.goal = page_end(self.demand_end.max(self.position)).min(self.end);
+    }
+
+    /// The end of what it brings in one go: a block's, and before that of what a read waits for, where it is not known yet
+    /// whether more of the block is wanted.
+    pub(super) fn piece_end(&self) -> u64 {
+        let end = BlockIndex::containing(self.position).next().offset().min(self.goal);
+        if self.is_awaited() && !self.in_order { end.min(page_end(self.demand_end)) } else { end }
     }
 
     /// Lets it go on where it has room to: at once for a demand, else once half of its window is used up, so that
     /// its thread does not wake for each block.
     pub(super) fn has_work(&self) -> bool {
-        let half_window = BlockIndex::containing(self.window_len / 2);
-        let ahead = self.goal.0.saturating_sub(self.position.0);
+        let ahead = self.goal.saturating_sub(self.position);
         match self.phase {
-            Phase::Parked => self.is_awaited() || ahead > half_window.0,
+            Phase::Parked => self.is_awaited() || ahead > self.window_len / 2,
             Phase::Starting | Phase::Flowing => ahead > 0,
         }
     }
@@ -122,19 +144,19 @@ impl Stream {
         self.thread.clone()
     }
 
-    /// Begins: the thread is known from now on, the position fixed.
-    pub(super) fn begin(&mut self, thread: Thread) -> BlockIndex {
+    /// Begins: the thread is known from now on, the position fixed. Returns what it is to bring.
+    pub(super) fn begin(&mut self, thread: Thread) -> Range<u64> {
         self.phase = Phase::Flowing;
         self.thread = Some(thread);
-        self.position
+        self.position..self.end
     }
 }
 
 /// What a stream's thread is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Read this block, so many bytes long; the file's end is behind it if `last`.
-    Bring { index: BlockIndex, len: usize, last: bool },
+    /// Read the bytes at `offset`, so many; the file's end is behind them if `last`.
+    Bring { offset: u64, len: usize, last: bool },
     /// Read nothing until woken, or until this instant.
     Park { until: Instant },
     /// Stop the transfer.
@@ -184,15 +206,16 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
         thread::sleep(delay);
     }
     confirm_version(shared, key, path)?;
-    let Some(position) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
-    let mut stream = shared.remote().open_read(path, position.offset())?;
+    let Some((range, is_pick)) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
+    let mut stream =
+        if is_pick { shared.remote().open_range(path, range) } else { shared.remote().open_read(path, range.start) }?;
     let me = thread::current();
     stream.on_wanted(Box::new(move || me.unpark()));
     loop {
         match shared.next_step(key, stream.is_wanted()) {
-            Step::Bring { index, len, last } => {
-                let block = bring_block(&mut *stream, len, last)?;
-                shared.deliver(key, index, block);
+            Step::Bring { offset, len, last } => {
+                let bytes = bring_bytes(&mut *stream, len, last)?;
+                shared.deliver(key, offset, bytes);
                 if last {
                     return Ok(());
                 }
@@ -220,9 +243,9 @@ fn confirm_version(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath) -> R
     }
 }
 
-/// Reads one block. The last one is handed out only once the transfer is proved to have ended with it: until then
+/// Reads a block or part of one. The last one is handed out only once the transfer is proved to have ended with it: until then
 /// the file could be another one than was asked for.
-fn bring_block(stream: &mut dyn ReadStream, len: usize, last: bool) -> RemoteResult<Block> {
+fn bring_bytes(stream: &mut dyn ReadStream, len: usize, last: bool) -> RemoteResult<Block> {
     // From an iterator of known length the bytes are allocated in place: no copy from a Vec.
     let mut block: Block = std::iter::repeat_n(0, len.min(BLOCK_LEN)).collect();
     let bytes = Arc::get_mut(&mut block).expect("the block was made here and has no other owner");

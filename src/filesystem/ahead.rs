@@ -332,21 +332,20 @@ fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteEr
 impl Filesystem {
     /// Somebody wants to know something of this directory that may be as old as `age_max`.
     pub(super) fn note_use(&self, directory: &RemotePath, age_max: Duration) {
+        // There are two ages, for opens and for lookups; that a listing which takes long holds longer is no reason to renew it.
+        let age_max = age_max.min(self.options.dir_timeout.max(self.options.attr_timeout));
         if self.listings.used(directory, age_max, self.clock.instant()) {
             self.ahead.push(Job::Renew(directory.clone()));
         }
     }
 
     fn is_listed(&self, directory: &RemotePath) -> bool {
-        self.listings.get_snapshot(directory, self.options.dir_timeout, self.clock.instant()).is_some()
+        self.known_snapshot(directory).is_some()
     }
 
     /// Where listings have no exact times, who lists a directory asks for those of its files.
     fn fetch_first_times(&self, directory: &RemotePath) {
-        let Some(snapshot) = self.listings.get_snapshot(directory, self.options.dir_timeout, self.clock.instant())
-        else {
-            return;
-        };
+        let Some(snapshot) = self.known_snapshot(directory) else { return };
         let first = snapshot.entries_from(0).find(|(_, record)| self.wants_exact_time(record));
         if let Some((_, record)) = first
             && let Err(error) = self.fetch_times(Access::Server, directory, &record.entry.name)

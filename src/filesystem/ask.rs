@@ -19,6 +19,20 @@ const TIMES_MAX: usize = 1000;
 /// How often a question about times is put again because somebody else's batch did not hold the file.
 const TIMES_ATTEMPTS_MAX: usize = 4;
 
+/// What the server has under a name.
+pub(super) struct Answer {
+    /// `None`: proved absent.
+    pub(super) entry: Option<Entry>,
+    /// When the server, or a change of this mount, last confirmed it.
+    pub(super) at: Instant,
+}
+
+impl Answer {
+    fn of(record: &Record) -> Self {
+        Self { entry: Some(record.entry.clone()), at: record.confirmed }
+    }
+}
+
 impl Filesystem {
     /// What the server has under `name`, by an answer no older than `age_max`; `None`: proved absent.
     pub(super) fn entry(
@@ -28,25 +42,42 @@ impl Filesystem {
         name: &Name,
         age_max: Duration,
     ) -> FilesystemResult<Option<Entry>> {
+        Ok(self.answer(access, directory, name, age_max)?.entry)
+    }
+
+    /// As [`Self::entry`], with when that was said.
+    pub(super) fn answer(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        name: &Name,
+        age_max: Duration,
+    ) -> FilesystemResult<Answer> {
         self.note_use(directory, age_max);
         let asked = match self.listings.get(directory, name, age_max, self.clock.instant()) {
-            Known::Absent(_) => return Ok(None),
-            Known::Present(record) if self.wants_exact_time(&record) => record.entry.clone(),
-            Known::Present(record) if self.is_sure_of(&record, age_max) => return Ok(Some(record.entry.clone())),
+            Known::Absent(at) => return Ok(Answer { entry: None, at }),
+            Known::Present(record) if self.wants_exact_time(&record) => Answer::of(&record),
+            Known::Present(record) if self.is_sure_of(&record, age_max) => return Ok(Answer::of(&record)),
             Known::Present(_) => return self.ask_one(access, directory, name, age_max),
             Known::Unknown => match self.ask_entry(access, directory, name, age_max)? {
-                None => return Ok(None),
-                Some(entry) if is_exact(&entry) => return Ok(Some(entry)),
-                Some(entry) => entry,
+                answer if answer.entry.as_ref().is_none_or(is_exact) => return Ok(answer),
+                answer => answer,
             },
         };
         self.fetch_times(access, directory, name)?;
         // However long the questions took: what they brought is the answer.
         Ok(match self.listings.get(directory, name, Duration::MAX, self.clock.instant()) {
-            Known::Present(record) => Some(record.entry.clone()),
-            Known::Absent(_) => None,
-            Known::Unknown => Some(asked),
+            Known::Present(record) => Answer::of(&record),
+            Known::Absent(at) => Answer { entry: None, at },
+            Known::Unknown => asked,
         })
+    }
+
+    /// How old what is shown of the names in a directory may be. A listing that took long is believed for as long again: else a
+    /// walk through what it has shown would come to its end only after the next one, or never.
+    pub(super) fn shown_age_max(&self, directory: &RemotePath) -> Duration {
+        let usual = self.options.dir_timeout;
+        if usual.is_zero() { usual } else { usual.max(self.listings.usual_time(directory).saturating_mul(2)) }
     }
 
     /// Whether a file is as `record` shows it, by what was said within `age_max`, where that is as short as an open demands.
@@ -61,7 +92,7 @@ impl Filesystem {
         directory: &RemotePath,
         name: &Name,
         age_max: Duration,
-    ) -> FilesystemResult<Option<Entry>> {
+    ) -> FilesystemResult<Answer> {
         self.server.ask(access)?;
         // A listing that has been under way for longer may hold what was true before: no answer for who asks now.
         let now = self.clock.instant();
@@ -70,13 +101,15 @@ impl Filesystem {
             return self.ask_one(access, directory, name, age_max);
         }
         let was_listed = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant()).is_some();
-        if was_listed && !self.listings.prefers_listing(directory) {
+        // One that takes longer than its answers hold would be of use to nobody else.
+        let is_listing_of_use = || self.listings.usual_time(directory) <= age_max;
+        if was_listed && !(self.listings.prefers_listing(directory) && is_listing_of_use()) {
             return self.ask_one(access, directory, name, age_max);
         }
         match self.list(access, directory, age_max) {
             Ok(snapshot) => match snapshot.get(name) {
-                Some(record) => Ok(Some(record.entry.clone())),
-                None if snapshot.is_complete() => Ok(None),
+                Some(record) => Ok(Answer::of(record)),
+                None if snapshot.is_complete() => Ok(Answer { entry: None, at: snapshot.listed_at() }),
                 None => self.ask_one(access, directory, name, age_max),
             },
             // Some servers let a directory be entered and not be listed.
@@ -92,7 +125,7 @@ impl Filesystem {
         directory: &RemotePath,
         name: &Name,
         age_max: Duration,
-    ) -> FilesystemResult<Option<Entry>> {
+    ) -> FilesystemResult<Answer> {
         let asked = self.listings.asked(directory);
         let now = self.clock.instant();
         let answer = match self.server.ask(access)?.stat(&directory.join(name)) {
@@ -104,9 +137,9 @@ impl Filesystem {
             && self.is_told_by_listings_alone(directory, entry)
             && let Some(listed) = self.listed(access, directory, name, age_max)?
         {
-            return Ok(Some(listed));
+            return Ok(listed);
         }
-        Ok(self.listings.answered(directory, name, answer, asked, now))
+        Ok(Answer { entry: self.listings.answered(directory, name, answer, asked, now), at: now })
     }
 
     /// Whether an answer lacks what a listing told before. Without MLST a directory is found by entering it, and that says
@@ -126,9 +159,9 @@ impl Filesystem {
         directory: &RemotePath,
         name: &Name,
         age_max: Duration,
-    ) -> FilesystemResult<Option<Entry>> {
+    ) -> FilesystemResult<Option<Answer>> {
         match self.list(access, directory, age_max) {
-            Ok(snapshot) => Ok(snapshot.get(name).map(|record| record.entry.clone())),
+            Ok(snapshot) => Ok(snapshot.get(name).map(|record| Answer::of(record))),
             Err(FilesystemError::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
         }

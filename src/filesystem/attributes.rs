@@ -5,7 +5,7 @@
 use super::Filesystem;
 use super::inodes::InodeNumber;
 use crate::protocol::{Entry, EntryKind, Timestamp};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What stat(2) shows of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,9 @@ pub struct SpaceInformation {
 /// The largest file that there is on Linux. A larger one makes the kernel give up the inode, and the directory's listing with it.
 const SIZE_MAX: u64 = i64::MAX as u64;
 
+/// The least that the kernel is told: with nothing it asks twice for each thing.
+const TTL_MIN: Duration = Duration::from_millis(1);
+
 impl Filesystem {
     /// What stat shows of `entry`.
     pub(super) fn attributes_of(&self, ino: InodeNumber, entry: &Entry) -> Attributes {
@@ -137,9 +140,16 @@ impl Filesystem {
         Found { attributes: self.attributes_of(ino, entry), ttl: self.ttl() }
     }
 
-    /// How long the kernel may believe what it is told; never zero, for it then asks for each thing twice.
+    /// How long the kernel may believe what this side decides; never zero, for it then asks for each thing twice.
     pub(super) fn ttl(&self) -> Duration {
-        self.options.attr_timeout.max(Duration::from_millis(1))
+        self.options.attr_timeout.max(TTL_MIN)
+    }
+
+    /// How long the kernel may believe what the server said at `at`, where it may be as old as `age_max`.
+    pub(super) fn ttl_left(&self, at: Instant, age_max: Duration) -> Duration {
+        let age = self.clock.instant().saturating_duration_since(at);
+        let left = age_max.max(self.options.attr_timeout).saturating_sub(age);
+        left.min(self.options.attr_timeout).max(TTL_MIN)
     }
 }
 

@@ -169,7 +169,7 @@ impl Filesystem {
             return Ok((self.root.clone(), self.shown_entry(access, ino, None)?));
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
-        let entry = self.entry(access, &directory, &name, self.options.dir_timeout)?;
+        let entry = self.entry(access, &directory, &name, self.shown_age_max(&directory))?;
         Ok((directory.join(&name), entry.ok_or(FilesystemError::NotFound)?))
     }
 

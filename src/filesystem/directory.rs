@@ -3,16 +3,23 @@
 //! A handle holds the entries of one moment, so that names neither repeat nor get lost while others come and
 //! go; a cookie is an entry's place among them.
 
-use super::attributes::Found;
 use super::handles::{Handle, HandleKind};
 use super::{Access, DirectoryEntry, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
-use crate::cache::listings::{Known, Snapshot};
+use crate::cache::listings::{Known, Record, Snapshot};
 use crate::protocol::{Entry, EntryKind, RemotePath};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The cookie behind `..`; an entry's is its place and this and one more.
 const COOKIE_BASE: u64 = 2;
+
+/// Attributes that come with names are believed at least so long, while they are young enough.
+const PLUS_TTL: Duration = Duration::from_secs(1);
+/// And so long however old they are.
+const PLUS_TTL_MIN: Duration = Duration::from_millis(100);
+
+/// An entry and its place in the listing.
+type Placed = (usize, Arc<Record>);
 
 impl Filesystem {
     /// Opens a directory: the entries read through the handle are those of one moment.
@@ -30,9 +37,10 @@ impl Filesystem {
     }
 
     fn snapshot(&self, access: Access, path: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
-        match self.listings.get_snapshot(path, self.options.dir_timeout, self.clock.instant()) {
+        let age_max = self.shown_age_max(path);
+        match self.listings.get_snapshot(path, age_max, self.clock.instant()) {
             Some(snapshot) => Ok(snapshot),
-            None => self.list(access, path, self.options.dir_timeout),
+            None => self.list(access, path, age_max),
         }
     }
 
@@ -65,11 +73,8 @@ impl Filesystem {
             _ => self.snapshot(access, &directory)?,
         };
         let first = usize::try_from(cookie.saturating_sub(COOKIE_BASE)).unwrap_or(usize::MAX);
-        let page: Vec<(usize, Entry)> = snapshot
-            .entries_from(first)
-            .take(entries_max)
-            .map(|(place, record)| (place, record.entry.clone()))
-            .collect();
+        let page: Vec<Placed> =
+            snapshot.entries_from(first).take(entries_max).map(|(place, record)| (place, Arc::clone(record))).collect();
         let page = if plus { self.with_exact_times(access, &directory, page)? } else { page };
         if page.is_empty() && cookie >= COOKIE_BASE && snapshot.is_cut_short() {
             return Err(FilesystemError::Failed {
@@ -80,8 +85,13 @@ impl Filesystem {
             self.state.lock().handles.set_snapshot(handle, snapshot);
         }
         let mut entries = self.dots(ino, cookie);
-        for (place, entry) in page {
-            entries.push(self.directory_entry(ino, &directory, place, &entry, plus));
+        let age_max = self.shown_age_max(&directory);
+        for (place, record) in page {
+            let mut entry = self.directory_entry(ino, &directory, place, &record.entry, plus);
+            if let Some(found) = &mut entry.found {
+                found.ttl = self.plus_ttl(record.confirmed, age_max);
+            }
+            entries.push(entry);
         }
         entries.truncate(entries_max);
         Ok(entries)
@@ -110,21 +120,20 @@ impl Filesystem {
         &self,
         access: Access,
         directory: &RemotePath,
-        page: Vec<(usize, Entry)>,
-    ) -> FilesystemResult<Vec<(usize, Entry)>> {
+        page: Vec<Placed>,
+    ) -> FilesystemResult<Vec<Placed>> {
         let now = self.clock.instant();
         let mut exact = Vec::with_capacity(page.len());
-        for (place, entry) in page {
-            let known = || self.listings.get(directory, &entry.name, Duration::MAX, now);
+        for (place, listed) in page {
+            let known = || self.listings.get(directory, &listed.entry.name, Duration::MAX, now);
             let record = match known() {
                 Known::Present(record) if self.wants_exact_time(&record) => {
-                    self.fetch_times(access, directory, &entry.name)?;
+                    self.fetch_times(access, directory, &listed.entry.name)?;
                     known()
                 }
                 other => other,
             };
-            let entry = if let Known::Present(record) = record { record.entry.clone() } else { entry };
-            exact.push((place, entry));
+            exact.push((place, if let Known::Present(record) = record { record } else { listed }));
         }
         Ok(exact)
     }
@@ -149,10 +158,17 @@ impl Filesystem {
         let found = plus.then(|| {
             let mut shown = shown;
             self.overrides.apply(&directory.join(&entry.name), &mut shown);
-            // The kernel asks again at once for what it may not believe, so what comes by thousands lives a second at least.
-            Found { ttl: self.ttl().max(Duration::from_secs(1)), ..self.found(ino, &shown) }
+            self.found(ino, &shown)
         });
         DirectoryEntry { name: entry.name.as_bytes().into(), ino, kind: entry.kind, next_cookie, found }
+    }
+
+    /// As [`Self::ttl_left`], for what comes by thousands: the kernel asks again at once for what it may not believe, and who reads a directory
+    /// comes back to its names only when it has them all.
+    fn plus_ttl(&self, at: Instant, age_max: Duration) -> Duration {
+        let age = self.clock.instant().saturating_duration_since(at);
+        let usual = self.options.attr_timeout.max(PLUS_TTL);
+        age_max.max(usual).saturating_sub(age).clamp(PLUS_TTL_MIN, usual)
     }
 
     /// Counts a lookup for an entry of `handle` that the kernel has taken with its attributes; call it before the

@@ -34,15 +34,18 @@ impl Filesystem {
         if let Some(found) = self.look_up_local(parent, &name) {
             return Ok(LookupResult::Found(found));
         }
-        if let Some(entry) = self.entry(access, &directory, &name, self.options.dir_timeout)? {
-            return Ok(LookupResult::Found(self.link(parent, &directory, &entry)));
+        let age_max = self.shown_age_max(&directory);
+        let answer = self.answer(access, &directory, &name, age_max)?;
+        let ttl = self.ttl_left(answer.at, age_max);
+        if let Some(entry) = answer.entry {
+            return Ok(LookupResult::Found(Found { ttl, ..self.link(parent, &directory, &entry) }));
         }
         // It may have been made here while the server was asked.
         if let Some(found) = self.look_up_local(parent, &name) {
             return Ok(LookupResult::Found(found));
         }
         self.unlink_absent(parent, &name);
-        Ok(LookupResult::Absent { ttl: self.ttl() })
+        Ok(LookupResult::Absent { ttl })
     }
 
     /// Counts a lookup of the child that this side decides about, if there is one.
@@ -62,8 +65,8 @@ impl Filesystem {
     /// # Errors
     /// [`FilesystemError::NotFound`] where it is proved gone; any other of [`FilesystemError`].
     pub fn attributes(&self, access: Access, ino: InodeNumber, handle: Option<HandleId>) -> FilesystemResult<Found> {
-        let entry = self.shown_entry(access, ino, handle)?;
-        let mut found = self.found(ino, &entry);
+        let (entry, ttl) = self.shown(access, ino, handle)?;
+        let mut found = Found { ttl, ..self.found(ino, &entry) };
         if ino != InodeNumber::ROOT && self.place(ino).is_none() {
             found.attributes.nlink = 0;
         }
@@ -77,20 +80,25 @@ impl Filesystem {
         ino: InodeNumber,
         handle: Option<HandleId>,
     ) -> FilesystemResult<Entry> {
+        Ok(self.shown(access, ino, handle)?.0)
+    }
+
+    /// As [`Self::shown_entry`], with how long the kernel may believe it.
+    fn shown(&self, access: Access, ino: InodeNumber, handle: Option<HandleId>) -> FilesystemResult<(Entry, Duration)> {
         if ino == InodeNumber::ROOT {
-            return Ok(self.root_entry());
+            return Ok((self.root_entry(), self.ttl()));
         }
         if let Some((_, content, _)) = handle.and_then(|handle| self.file_handle(handle).ok()) {
             let shown = content.lock().shown_by_authority();
             if let Some(shown) = shown {
-                return Ok(self.with_overrides(ino, shown));
+                return Ok((self.with_overrides(ino, shown), self.ttl()));
             }
         }
         let (directory, name, content) = {
             let state = self.state.lock();
             let inode = state.inodes.get(ino).ok_or(FilesystemError::Stale)?;
             if inode.place.is_none() && inode.kind == EntryKind::Directory && inode.handles > 0 {
-                return Ok(self.removed_directory());
+                return Ok((self.removed_directory(), self.ttl()));
             }
             let content = inode.content.clone();
             match &inode.place {
@@ -101,23 +109,24 @@ impl Filesystem {
         if let Some(content) = &content {
             let shown = content.lock().shown_by_authority();
             if let Some(shown) = shown {
-                return Ok(self.with_overrides(ino, shown));
+                return Ok((self.with_overrides(ino, shown), self.ttl()));
             }
         }
         let (Some(directory), Some(name)) = (directory, name) else { return Err(FilesystemError::Stale) };
-        let entry = self.entry(access, &directory, &name, self.options.dir_timeout)?;
-        let Some(entry) = entry else {
+        let age_max = self.shown_age_max(&directory);
+        let answer = self.answer(access, &directory, &name, age_max)?;
+        let Some(entry) = answer.entry else {
             self.supersede(ino);
             return match content {
-                Some(content) => Ok(content.lock().shown()),
+                Some(content) => Ok((content.lock().shown(), self.ttl())),
                 None => Err(FilesystemError::NotFound),
             };
         };
         if self.reconcile(ino, &entry) {
-            return Ok(self.with_overrides(ino, entry));
+            return Ok((self.with_overrides(ino, entry), self.ttl_left(answer.at, age_max)));
         }
         match content {
-            Some(content) => Ok(content.lock().shown()),
+            Some(content) => Ok((content.lock().shown(), self.ttl())),
             None => Err(FilesystemError::Stale),
         }
     }

@@ -179,7 +179,7 @@ impl Filesystem {
             return Ok(());
         }
         let path = directory.join(&name);
-        let known = self.entry(access, &directory, &name, self.options.dir_timeout);
+        let known = self.entry(access, &directory, &name, self.shown_age_max(&directory));
         match known {
             Ok(Some(entry)) if entry.kind == EntryKind::Directory => return Err(FilesystemError::IsDirectory),
             Err(FilesystemError::WouldWait) => return Err(FilesystemError::WouldWait),

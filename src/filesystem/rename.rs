@@ -215,7 +215,7 @@ impl Filesystem {
 
     fn end(&self, access: Access, parent: InodeNumber, name: Name, fresh: bool) -> FilesystemResult<End> {
         let directory = self.directory_path(parent)?;
-        let age_max = if fresh { self.options.attr_timeout } else { self.options.dir_timeout };
+        let age_max = if fresh { self.options.attr_timeout } else { self.shown_age_max(&directory) };
         let entry = match self.local_child(parent, &name) {
             Some((_, entry)) => Some(entry),
             None => self.entry(access, &directory, &name, age_max)?,

@@ -32,6 +32,7 @@ mod store;
 mod symlink;
 mod times;
 
+use std::ops::Range;
 use std::time::Duration;
 
 pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, counted_as};
@@ -249,6 +250,15 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// [`RemoteError::NotFound`], [`RemoteError::IsDirectory`], [`RemoteError::Refused`], or no connection.
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>>;
+
+    /// As [`Self::open_read`], where nothing at or behind the end of `range` is wanted. The stream may end there, with the proof that all of
+    /// it came, and need not: who reads stops there by itself.
+    ///
+    /// # Errors
+    /// As for [`Self::open_read`].
+    fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
+        self.open_read(path, range.start)
+    }
 
     /// Starts writing a file. Source: RFC 959 §4.1.3 (STOR, APPE).
     ///

@@ -76,8 +76,8 @@ impl Filesystem {
         Row::new(names.into_iter().zip(numbers).collect())
     }
 
-    fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
-        self.listings.get_snapshot(directory, self.options.dir_timeout, self.clock.instant())
+    pub(super) fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
+        self.listings.get_snapshot(directory, self.shown_age_max(directory), self.clock.instant())
     }
 
     /// Has listed what a walk in this order, which has come to `at`, needs next.

@@ -107,6 +107,72 @@ fn file_removed_by_another_client_is_absent_once_the_listing_is_too_old() {
 }
 
 #[test]
+fn listing_that_takes_long_holds_as_long_again_for_stat_and_no_longer_for_open() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/d");
+        (0..300).for_each(|number| remote.put(&format!("/d/f{number:03}"), "x"));
+    });
+    let directory = mount.ino("d");
+    mount.remote.hold(Operation::List);
+    thread::scope(|scope| {
+        let names = scope.spawn(|| mount.names(directory));
+        assert!(mount.remote.wait_held(Operation::List, 1));
+        mount.advance(60);
+        mount.remote.let_go(Operation::List);
+        assert_eq!(names.join().unwrap().len(), 300);
+    });
+    mount.advance(60);
+    let (stats, lists) = (mount.remote.calls(Operation::Stat), mount.remote.calls(Operation::List));
+    let asked = || mount.remote.calls(Operation::Stat) - stats + mount.remote.calls(Operation::List) - lists;
+    for number in 0..300 {
+        assert!(mount.find_in(directory, &format!("f{number:03}")).is_some());
+    }
+    assert_eq!((mount.find_in(directory, "none"), mount.names(directory).len()), (None, 300));
+    assert_eq!(asked(), 0);
+
+    mount.remote.put("/d/f000", "changed");
+    let ino = mount.find_in(directory, "f000").unwrap().ino;
+    for _ in 0..10 {
+        let opened = mount.filesystem.open(Access::Server, ino, READ).unwrap();
+        assert_eq!(mount.read(opened.handle), "changed");
+        mount.release(opened.handle);
+        mount.advance(2);
+    }
+    assert_eq!(mount.remote.calls(Operation::List), lists, "a listing that takes a minute answers no open");
+    assert_eq!(mount.names(directory).len(), 300);
+    assert_eq!(mount.remote.calls(Operation::List), lists + 1, "it took too long ago");
+}
+
+#[test]
+fn kernel_is_never_told_to_believe_longer_than_an_answer_may_be_shown() {
+    let options = FilesystemOptions { attr_timeout: Duration::from_secs(10), ..FilesystemOptions::default() };
+    let mount = Mount::with_options(|remote| remote.put("/f", "x"), options);
+    let ino = mount.ino("f");
+    let told = || {
+        let stat = mount.filesystem.attributes(Access::Server, ino, None).unwrap().ttl;
+        let found = match mount.filesystem.lookup(Access::Server, ROOT, b"f").unwrap() {
+            LookupResult::Found(found) => found.ttl,
+            LookupResult::Absent { .. } => panic!("it is there"),
+        };
+        let absent = match mount.filesystem.lookup(Access::Server, ROOT, b"none").unwrap() {
+            LookupResult::Absent { ttl } => ttl,
+            LookupResult::Found(_) => panic!("it is not there"),
+        };
+        let listed = mount.pages(ROOT, 3, true)[0].found.unwrap().ttl;
+        [stat, found, absent, listed].map(|ttl| ttl.as_millis())
+    };
+    assert_eq!(told(), [10_000; 4]);
+    mount.advance(15);
+    assert_eq!(told(), [10_000; 4]);
+    mount.advance(10);
+    assert_eq!(told(), [5000; 4]);
+    mount.advance(5);
+    assert_eq!(told(), [1, 1, 1, 100]);
+    mount.advance(1);
+    assert_eq!(told(), [10_000; 4], "asked anew");
+}
+
+#[test]
 fn what_is_written_to_a_file_that_another_client_removed_is_not_claimed_to_be_kept() {
     let mount = Mount::new(|remote| remote.put("/f", "x"));
     let handle = mount.open("f", WRITE);
