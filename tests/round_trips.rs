@@ -260,6 +260,50 @@ fn what_a_listing_has_told_costs_nothing() {
     }
 }
 
+/// Work that a program does again and again, each time with the result of the last one: in round trips for each time, on vsftpd, ProFTPD,
+/// Pure-FTPd, pyftpdlib. The next data connection is asked for in the packet of a transfer and stands one round trip after its end.
+#[test]
+fn one_after_another_costs_what_is_said_here() {
+    const TIMES: u64 = 40;
+    type Again = fn(&FtpRemote, u64);
+    let rows: [(&str, Again, [u64; 4]); 4] = [
+        ("a directory", |remote, _| drop(remote.list(&path("/never")).unwrap()), [1, 2, 2, 3]),
+        ("a small file, fetched ahead", fetch, [2, 2, 2, 3]),
+        (
+            "a small file, written and confirmed",
+            |remote, time| write(remote, &format!("/seen/{time}"), WriteMode::Create),
+            [2, 2, 2, 4],
+        ),
+        (
+            "a file, written, and a directory",
+            |remote, time| {
+                write(remote, &format!("/seen/{time}"), WriteMode::Create);
+                drop(remote.list(&path("/never")).unwrap());
+            },
+            [2, 4, 4, 7],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (column, manner) in MANNERS.into_iter().enumerate() {
+        for (work, again, expected) in rows {
+            let server = start(manner);
+            let remote = used(&server);
+            let ((), passed) = server.round_trips(|| (0..TIMES).for_each(|time| again(&remote, time)));
+            // What comes once does not count.
+            let cost = (passed + TIMES / 2) / TIMES;
+            if cost != expected[column] {
+                wrong.push(format!("{}, {work}: {cost} ({passed} in all), expected {}", manner.name, expected[column]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+fn fetch(remote: &FtpRemote, _time: u64) {
+    let connection = remote.idle_connection(Duration::from_secs(60)).unwrap();
+    assert_eq!(connection.fetch(&path("/seen/other"), 7).unwrap().bytes.len(), 7);
+}
+
 /// Random reads, each stopped before the next begins, as a program with one thread makes them: in round trips a read, on vsftpd, ProFTPD,
 /// Pure-FTPd, pyftpdlib. What its stop costs is the next one's wait where no other session is free.
 #[test]

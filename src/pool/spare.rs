@@ -5,15 +5,19 @@
 //!                       │ refused                     │ failed, ended by the server, too old
 //!                       └────────────▶ None ◀─────────┘
 //! ```
-//! Nobody waits for any of it: whoever ends a transfer sends EPSV, the [`SpareKeeper`]'s thread hears the reply and begins the
-//! connection, and the kernel completes it. A transfer that comes before the 229 waits for it, as it would for its own.
+//! Nobody waits for any of it: EPSV goes in the packet of a transfer that is read to its end, or else behind the end; the
+//! [`SpareKeeper`]'s thread hears the reply, where it does not come with the transfer's own, and begins the connection; and the kernel completes
+//! it. A transfer that comes before the 229 waits for it, as it would for its own.
 //!
 //! Only servers whose ways are known have spares. Measured on vsftpd 3.0.3, ProFTPD 1.3.8, Pure-FTPd 1.0.50 and pyftpdlib
 //! 1.5.7: a spare stands for more than a minute, whatever is asked on the control connection meanwhile; a CWD behind EPSV counts for the
-//! listing; EPSV anew closes the old one. libunftp 0.24 is none of these: it goes on using the first connection, also one that we have
+//! listing; EPSV anew closes the old one. On the first three EPSV in the packet of RETR, LIST, MLSD or STOR (with SIZE and MLST before
+//! it) was answered behind the 226 each time, in clear and by TLS 1.2 and 1.3, and also behind 550, 426 and a reset; alone in the
+//! middle of a transfer ProFTPD says 450 to it, Pure-FTPd 500. libunftp 0.24 is none of these: it goes on using the first connection, also one that we have
 //! closed, and says 226 to a file of which nothing came on the second.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,14 +53,16 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     state: Mutex<State>,
+    /// Questions behind an upload were answered behind its completion.
+    follows_uploads: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 enum State {
     #[default]
     None,
-    /// EPSV is in flight.
-    Asked { ticket: Ticket, at: Instant },
+    /// EPSV is in flight; `is_behind` where it went in the packet of a transfer.
+    Asked { ticket: Ticket, at: Instant, is_behind: bool },
     /// The connection is coming about, or stands.
     Coming { pending: PendingConnection, at: Instant },
 }
@@ -137,7 +143,7 @@ impl Session {
 
     /// Begins the connection that the login has asked for. A refusal is nobody's loss: the first transfer asks by itself.
     pub(super) fn begin_first_spare(&self, reply: &Reply) {
-        if let Some(pending) = self.begin_spare(reply) {
+        if let Some(pending) = self.begin_spare(reply, false) {
             *self.spare.state.lock() = State::Coming { pending, at: Instant::now() };
         }
     }
@@ -164,14 +170,47 @@ impl Session {
         *self.spare.state.lock() = State::None;
         let sent = control.send(&[command], after(self.options().deadlines.reply));
         if let Some(ticket) = sent.ok().and_then(|mut tickets| tickets.pop()) {
-            self.has_asked_for_spare(ticket);
+            *self.spare.state.lock() = State::Asked { ticket, at: Instant::now(), is_behind: false };
+            self.profile().spare_keeper.keep(self);
         }
     }
 
-    /// Takes the ticket of an EPSV that is in flight for the next transfer.
-    pub(super) fn has_asked_for_spare(self: &Arc<Self>, ticket: Ticket) {
-        *self.spare.state.lock() = State::Asked { ticket, at: Instant::now() };
-        self.profile().spare_keeper.keep(self);
+    /// The command that asks for the next data connection in the packet of a transfer, behind all else; `None` where the server is not known to
+    /// answer it behind the transfer.
+    pub(super) fn next_command(&self) -> Option<Command> {
+        // The others were not measured there.
+        self.spare_command().filter(|command| matches!(command, Command::Epsv) && self.is_known_to_queue())
+    }
+
+    /// The same behind an upload, where this session has shown that it answers there: a server that does it at once ends the upload.
+    pub(super) fn next_command_behind_upload(&self) -> Option<Command> {
+        self.next_command().filter(|_| self.spare.follows_uploads.load(Ordering::Relaxed))
+    }
+
+    /// Questions behind an upload were answered behind its completion.
+    pub(super) fn has_followed_upload(&self) {
+        self.spare.follows_uploads.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the ticket of an EPSV that went in the packet of a transfer whose last reply has come. Waits for its reply only where there is a
+    /// doubt which of the two that reply was about.
+    pub(super) fn has_asked_behind(self: &Arc<Self>, ticket: Ticket, is_in_doubt: bool) {
+        let at = Instant::now();
+        if is_in_doubt {
+            let reply = ticket.wait(after(self.options().deadlines.reply)).ok();
+            self.note_lost_step();
+            *self.spare.state.lock() = self.advanced(reply.as_ref(), at, true);
+            return;
+        }
+        let mut state = self.spare.state.lock();
+        *state = State::Asked { ticket, at, is_behind: true };
+        // Most often it has come with the transfer's reply.
+        self.advance(&mut state);
+        let is_asked = matches!(*state, State::Asked { .. });
+        drop(state);
+        if is_asked {
+            self.profile().spare_keeper.keep(self);
+        }
     }
 
     /// The spare for a transfer that begins now. Waits, until `deadline` at most, only for the reply to an EPSV that is
@@ -180,7 +219,13 @@ impl Session {
         let state = std::mem::take(&mut *self.spare.state.lock());
         let (pending, at) = match state {
             State::None => return None,
-            State::Asked { ticket, at } => (self.begin_spare(&ticket.wait(deadline).ok()?)?, at),
+            State::Asked { ticket, at, is_behind } => {
+                let reply = ticket.wait(deadline);
+                if is_behind {
+                    self.note_lost_step();
+                }
+                (self.begin_spare(&reply.ok()?, is_behind)?, at)
+            }
             State::Coming { pending, at } => (pending, at),
         };
         (at.elapsed() < AGE_MAX && pending.progress() != Progress::Spoilt).then_some(pending)
@@ -229,15 +274,12 @@ impl Session {
     }
 
     fn advance(&self, state: &mut State) {
-        let State::Asked { ticket, at } = state else { return };
+        let State::Asked { ticket, at, is_behind } = state else { return };
         self.control().take_what_came();
-        let (reply, at) = (ticket.poll(), *at);
+        let (reply, at, is_behind) = (ticket.poll(), *at, *is_behind);
         match reply {
             Ok(Some(reply)) => {
-                *state = match self.begin_spare(&reply) {
-                    Some(pending) => State::Coming { pending, at },
-                    None => State::None,
-                }
+                *state = self.advanced(Some(&reply), at, is_behind);
             }
             Ok(None) if at.elapsed() > self.options().deadlines.reply && self.control().in_flight() <= 1 => {
                 // A server that has fallen silent is found here, before anybody waits for it.
@@ -245,19 +287,35 @@ impl Session {
                 *state = State::None;
             }
             Ok(None) => {}
-            Err(_) => *state = State::None,
+            Err(_) => {
+                if is_behind {
+                    self.note_lost_step();
+                }
+                *state = State::None;
+            }
+        }
+    }
+
+    fn advanced(&self, reply: Option<&Reply>, at: Instant, is_behind: bool) -> State {
+        match reply.and_then(|reply| self.begin_spare(reply, is_behind)) {
+            Some(pending) => State::Coming { pending, at },
+            None => State::None,
         }
     }
 
     /// Begins the connection that the reply to EPSV names.
-    fn begin_spare(&self, reply: &Reply) -> Option<PendingConnection> {
-        let pending = parse_any(reply).ok().and_then(|address| {
+    fn begin_spare(&self, reply: &Reply, is_behind: bool) -> Option<PendingConnection> {
+        let address = parse_any(reply).ok();
+        let pending = address.and_then(|address| {
             let DataMode::Passive { address: choice, .. } = self.options().data_mode else { return None };
             let named = opening::named_address(address, choice);
             self.route().begin_data(address.port(), named, self.options().receive_buffer).ok()
         });
-        // A refusal says nothing of EPSV: Pure-FTPd's 500 is about the transfer that is not over yet. The next transfer asks itself.
-        if reply.class() == ReplyClass::Transient {
+        // A refusal says nothing of EPSV: Pure-FTPd's 500 is about the transfer that is not over yet. The next transfer asks itself. Nor does it
+        // say anything of spares, where it may be about the transfer.
+        if is_behind && address.is_none() {
+            tracing::debug!("no data connection ahead of the next transfer: {reply}");
+        } else if reply.class() == ReplyClass::Transient {
             self.profile().spares.pause();
         } else if pending.is_none() {
             self.profile().spares.learn_if(false);

@@ -30,6 +30,7 @@ use super::spare::FIRST_BYTE_PATIENCE;
 use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, DataConnection, PendingConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
+use at_once::fit_together;
 
 /// When a data connection has failed, how long to wait for the reply that may say why.
 const REASON_PATIENCE: Duration = Duration::from_secs(3);
@@ -78,6 +79,9 @@ pub struct ActiveTransfer {
     again: Option<Plan>,
     /// The questions behind it.
     behind: Vec<Ticket>,
+    /// The question for the next transfer's data connection, behind all else in its packet. The session's once the last reply has come; of a
+    /// transfer that is stopped before, its answer is thrown away.
+    next: Option<Ticket>,
     /// Another transfer has taken its place on the session.
     is_superseded: bool,
 }
@@ -89,6 +93,8 @@ struct Plan {
     command: Command,
     /// Questions that go in the packet of a RETR, to be answered behind it.
     behind: Vec<Command>,
+    /// Whether it is to be read to its end, whatever comes.
+    is_whole: bool,
     direction: Direction,
     deadline: Instant,
 }
@@ -108,7 +114,23 @@ impl Lease {
         direction: Direction,
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
-        let plan = Plan { prelude: prelude.to_vec(), command, behind: Vec::new(), direction, deadline };
+        let behind = Vec::new();
+        let plan = Plan { prelude: prelude.to_vec(), command, behind, is_whole: false, direction, deadline };
+        ActiveTransfer::start(self.session(), plan)
+    }
+
+    /// The same for what is to be read to its end: the next data connection is asked for in the same packet.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_whole(
+        &mut self,
+        prelude: &[Command],
+        command: Command,
+        deadline: Instant,
+    ) -> Result<ActiveTransfer, PoolError> {
+        let (behind, direction) = (Vec::new(), Direction::Receive);
+        let plan = Plan { prelude: prelude.to_vec(), command, behind, is_whole: true, direction, deadline };
         ActiveTransfer::start(self.session(), plan)
     }
 }
@@ -146,11 +168,11 @@ impl ActiveTransfer {
         spare: Option<PendingConnection>,
         again: Option<Plan>,
     ) -> Result<Self, PoolError> {
-        let Plan { prelude, command, behind, direction, deadline } = plan;
+        let Plan { prelude, command, mut behind, is_whole, direction, deadline } = plan;
         // The servers that have spares list the directory of the last CWD, also where that came behind EPSV.
         let (directory, mut commands): (Vec<_>, Vec<_>) =
             prelude.into_iter().partition(|command| matches!(command, Command::Cwd(_)) && spare.is_none());
-        let has_restart = commands.iter().any(|command| matches!(command, Command::Rest(_)));
+        let has_restart = commands.iter().any(|command| matches!(command, Command::Rest(_) | Command::Rang { .. }));
         if session.has_restart_left_over() && !has_restart {
             commands.push(Command::Rest(0));
         }
@@ -161,15 +183,20 @@ impl ActiveTransfer {
             None => opening::open(&session, directory.last(), &command, deadline)?,
         };
         session.profile().traffic.count_transfer();
-        let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false };
+        let next = if is_whole { session.next_command() } else { None };
+        let next = next.filter(|next| fit_together(commands.iter().chain([&command]).chain(&behind).chain([next])));
+        let asks_for_next = next.is_some();
+        behind.extend(next);
+        let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false, is_whole };
         let verb = command.verb();
-        let (ticket, behind) = match direction {
-            Direction::Receive => starting.ask_at_once(commands, command, behind)?,
+        let (ticket, mut behind) = match direction {
+            Direction::Receive => starting.ask_at_once(commands, command, behind, asks_for_next)?,
             Direction::Send => (starting.ask_in_turn(&commands, command)?, Vec::new()),
         };
         let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);
         active.is_on_spare = again.is_some();
         active.again = again;
+        active.next = if asks_for_next { behind.pop() } else { None };
         active.behind = behind;
         starting.begin(active, direction)
     }
@@ -191,6 +218,7 @@ impl ActiveTransfer {
             is_on_spare: false,
             again: None,
             behind: Vec::new(),
+            next: None,
             is_superseded: false,
         }
     }
@@ -216,7 +244,9 @@ impl ActiveTransfer {
         tracing::debug!("nothing came on the data connection opened ahead: {error}");
         let Some(plan) = self.again.take() else { return Err(error.clone()) };
         self.session.profile().spares.learn_if(false);
-        let fresh = Self::start_on(Arc::clone(&self.session), plan, None, None)?;
+        // What was asked for behind it, where its last reply has come.
+        let spare = Self::take_spare(&self.session, &plan);
+        let fresh = Self::start_on(Arc::clone(&self.session), plan, spare, None)?;
         self.is_superseded = true;
         *self = fresh;
         Ok(())
@@ -382,6 +412,14 @@ impl ActiveTransfer {
         if is_last {
             self.ticket = None;
             self.completion = Some(reply);
+            if let Some(next) = self.next.take() {
+                // Where the packet came in pieces, ProFTPD says 450 while the transfer runs, and Pure-FTPd 500: to what is behind it.
+                let is_in_doubt = matches!(code.class(), ReplyClass::Transient | ReplyClass::Permanent);
+                self.session.has_asked_behind(next, is_in_doubt);
+                if let Some(failure) = self.session.control().failure().filter(|_| is_in_doubt) {
+                    return Err(failure.into());
+                }
+            }
         }
         self.transfer = self.transfer.on_reply(code).map_err(|error| {
             self.session.control().close();

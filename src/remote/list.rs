@@ -12,7 +12,7 @@ use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries, says_not_listed};
 use super::server::Server;
-use crate::pool::{Direction, Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Verdict, counted_as};
+use crate::pool::{Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Verdict, counted_as};
 use crate::protocol::command::Command;
 use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -296,7 +296,7 @@ fn fetch(
 ) -> Result<Fetched, PoolError> {
     let prelude = [Command::Cwd(directory.clone())];
     let verb = command.verb();
-    let mut transfer = match lease.start(&prelude, command, Direction::Receive, deadline) {
+    let mut transfer = match lease.start_whole(&prelude, command, deadline) {
         Err(PoolError::Refused { verb, reply }) if verb != "CWD" && says_no_entries(&reply) => {
             return Ok(Fetched::default());
         }

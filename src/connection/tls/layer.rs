@@ -19,13 +19,17 @@ const INCOMING_LEN: usize = 128 << 10;
 /// What is encrypted at once: 16 records.
 const PIECE_LEN: usize = 256 << 10;
 
+/// Bytes of the lines in one record, but for a line that is longer.
+const LINES_LEN: usize = 900;
+
 /// How much of what came last is kept, to say what a server has said in clear text.
 const LAST_WORDS_LEN: usize = 200;
 
 /// How bytes are put into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Records {
-    /// A line each. ProFTPD and Pure-FTPd read a record in pieces of 4 KiB, and wait on the socket for what they have already.
+    /// Whole lines, [`LINES_LEN`] in each. ProFTPD and Pure-FTPd read a record in pieces of 4 KiB, and wait on the socket for what they have
+    /// already; but what is to be done behind a transfer they keep only where it came in one record with the transfer's command.
     Lines,
     /// As full as they may be.
     Full,
@@ -244,8 +248,8 @@ impl TlsLayer {
         let taken = match self.records {
             Records::Full => connection.writer().write(bytes.get(..PIECE_LEN).unwrap_or(bytes))?,
             Records::Lines => {
-                for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    connection.writer().write_all(line)?;
+                for lines in records_of(bytes) {
+                    connection.writer().write_all(lines)?;
                 }
                 bytes.len()
             }
@@ -268,6 +272,22 @@ impl TlsLayer {
         drop(connection);
         outgoing.send(socket, timeout)
     }
+}
+
+/// Lines, put together as they go into records.
+fn records_of(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let mut len = 0;
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            if len > 0 && len + line.len() > LINES_LEN {
+                break;
+            }
+            len += line.len();
+        }
+        let (record, rest) = lines.split_at_checked(len)?;
+        lines = rest;
+        (!record.is_empty()).then_some(record)
+    })
 }
 
 fn negotiated(connection: &ClientConnection) -> Option<Negotiated> {
@@ -355,4 +375,21 @@ impl std::error::Error for Failure {}
 /// The TLS error within an I/O error.
 pub(crate) fn failure(error: &io::Error) -> Option<&Failure> {
     error.get_ref()?.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_go_together_into_records_that_servers_read_at_once() {
+        let records = |lines: &str| records_of(lines.as_bytes()).map(<[u8]>::len).collect::<Vec<_>>();
+        assert_eq!(records("RETR a\r\nEPSV\r\n"), [14]);
+        let long = "x".repeat(500) + "\r\n";
+        assert_eq!(records(&format!("{long}{long}EPSV\r\n")), [502, 508]);
+        let longer = "x".repeat(4000) + "\r\n";
+        assert_eq!(records(&format!("PWD\r\n{longer}EPSV\r\n")), [5, 4002, 6]);
+        assert_eq!(records("no end of line"), [14]);
+        assert!(records("").is_empty());
+    }
 }

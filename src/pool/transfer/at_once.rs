@@ -61,12 +61,20 @@ impl Lease {
         let session = Arc::clone(self.session());
         // A restart offset that may be left over has to be taken back first, and that has to be seen.
         if !session.is_known_to_queue() || session.has_restart_left_over() {
-            let plan = Plan { prelude: Vec::new(), command, behind: Vec::new(), direction: Direction::Send, deadline };
+            let plan = Plan {
+                prelude: Vec::new(),
+                command,
+                behind: Vec::new(),
+                is_whole: false,
+                direction: Direction::Send,
+                deadline,
+            };
             let mut active = ActiveTransfer::start(&session, plan)?;
             let end = active.write_all(bytes).and_then(|()| active.end_writing());
             return Ok(AtOnce { end, answers: Vec::new() });
         }
-        let questions = if fit_together(&command, questions) { questions } else { &[] };
+        let fits = fit_together([&command].into_iter().chain(questions));
+        let questions = if fits { questions } else { &[] };
         if let Some(spare) = session.take_spare(deadline) {
             let stored =
                 ActiveTransfer::store_at_once(&session, command.clone(), bytes, questions, deadline, Some(spare));
@@ -94,7 +102,7 @@ impl Lease {
 impl Session {
     /// Whether the server leaves alone what comes before its time: data that overtakes the transfer's command, since it takes the connection
     /// only when it has that, and commands behind it. Measured on these; pyftpdlib takes both at once, and loses them.
-    pub(super) fn is_known_to_queue(&self) -> bool {
+    pub(in crate::pool) fn is_known_to_queue(&self) -> bool {
         let is_known = match self.kind() {
             ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd => true,
             ServerKind::Pyftpdlib | ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => false,
@@ -103,7 +111,7 @@ impl Session {
     }
 
     /// A reply has come that does not fit: what is in doubt is all that was sent behind the transfer.
-    pub(super) fn has_lost_step(&self) -> bool {
+    pub(in crate::pool) fn has_lost_step(&self) -> bool {
         matches!(self.control().failure(), Some(ConnectionError::OutOfStep { .. }))
     }
 
@@ -134,14 +142,21 @@ impl ActiveTransfer {
         };
         session.profile().traffic.count_transfer();
         let verb = command.verb();
-        let commands: Vec<Command> = [command].into_iter().chain(questions.iter().cloned()).collect();
-        let mut tickets = session.control().send(&commands, deadline)?.into_iter();
+        let mut commands: Vec<Command> = [command].into_iter().chain(questions.iter().cloned()).collect();
+        let next = session.next_command_behind_upload().filter(|next| fit_together(commands.iter().chain([next])));
+        let asks_for_next = next.is_some();
+        commands.extend(next);
+        let mut tickets = session.control().send(&commands, deadline)?;
+        let next = if asks_for_next { tickets.pop() } else { None };
+        let mut tickets = tickets.into_iter();
         let Some(ticket) = tickets.next() else {
             return Err(PoolError::TimedOut { during: "sending a command", sent: false });
         };
         let mut active = Self::requested(session, ticket, verb, tls, expected);
         active.is_on_spare = is_on_spare;
-        let starting = Starting { session: Arc::clone(session), opening: Some(opening), deadline, is_at_once: true };
+        active.next = next;
+        let (opening, is_at_once) = (Some(opening), true);
+        let starting = Starting { session: Arc::clone(session), opening, deadline, is_at_once, is_whole: false };
         let mut active = starting.begin(active, Direction::Send)?;
         let end = active.send_at_once(bytes, deadline);
         let answers = match &end {
@@ -204,18 +219,20 @@ impl ActiveTransfer {
             Ok(reply) if !self.is_announced || !matches!(reply.code().number(), 226 | 250) => {
                 Ok(AtOnce { end: Ok(reply), answers: Vec::new() })
             }
-            end => Ok(AtOnce { end, answers }),
+            end => {
+                if end.is_ok() && answers.first().is_some_and(is_answer) {
+                    session.has_followed_upload();
+                }
+                Ok(AtOnce { end, answers })
+            }
         }
     }
 }
 
 /// Whether the server reads them all in one go.
-pub(super) fn fit_together(command: &Command, behind: &[Command]) -> bool {
+pub(super) fn fit_together<'a>(mut commands: impl Iterator<Item = &'a Command>) -> bool {
     let mut lines = Vec::new();
-    [command]
-        .into_iter()
-        .chain(behind)
-        .all(|command| command.encode(&mut lines, Encoding::default()).is_ok() && lines.len() <= QUEUED_BYTES_MAX)
+    commands.all(|command| command.encode(&mut lines, Encoding::default()).is_ok() && lines.len() <= QUEUED_BYTES_MAX)
 }
 
 /// All replies, or those up to the first that does not come.

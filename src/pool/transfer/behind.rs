@@ -12,10 +12,11 @@ use super::{ActiveTransfer, Direction, Plan};
 use crate::connection::deadlines::after;
 use crate::pool::error::PoolError;
 use crate::pool::lease::Lease;
+use crate::pool::session::Session;
 use crate::protocol::{Command, Reply, Transfer};
 
 impl Lease {
-    /// Starts a RETR, with `questions` behind it where this server answers them there. [`ActiveTransfer::answers`] has what was said.
+    /// Starts a RETR that is to be read to its end, with `questions` behind it where this server answers them there. [`ActiveTransfer::answers`] has what was said.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -26,9 +27,10 @@ impl Lease {
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
         let session = self.session();
-        let is_queued = session.is_known_to_queue() && fit_together(&command, questions);
+        let is_queued = session.is_known_to_queue() && fit_together([&command].into_iter().chain(questions));
         let behind = if is_queued { questions.to_vec() } else { Vec::new() };
-        let plan = Plan { prelude: Vec::new(), command, behind, direction: Direction::Receive, deadline };
+        let (prelude, direction) = (Vec::new(), Direction::Receive);
+        let plan = Plan { prelude, command, behind, is_whole: true, direction, deadline };
         ActiveTransfer::start(session, plan)
     }
 }
@@ -43,22 +45,25 @@ impl ActiveTransfer {
         let answers = wait_for_all(behind.into_iter(), after(self.session.options().deadlines.reply));
         let is_completion = |reply: &Reply| matches!(reply.code().number(), 226 | 250);
         let has_ended = self.transfer == Transfer::Complete && self.completion.as_ref().is_some_and(is_completion);
-        let is_in_step = !self.note_lost_step();
+        let is_in_step = !self.session.note_lost_step();
         if is_in_step && self.is_announced && has_ended { answers } else { Vec::new() }
     }
 
     /// Of a transfer that is not over nobody wants to know more.
     pub(super) fn drop_answers(&mut self) {
-        if !std::mem::take(&mut self.behind).is_empty() {
-            self.note_lost_step();
+        let has_asked_for_next = self.next.take().is_some();
+        if !std::mem::take(&mut self.behind).is_empty() || has_asked_for_next {
+            self.session.note_lost_step();
         }
     }
+}
 
+impl Session {
     /// Whether the server turned out to answer what it is to do behind a transfer while that runs. It is asked nothing there from then on.
-    fn note_lost_step(&self) -> bool {
-        let is_lost = self.session.has_lost_step();
+    pub(in crate::pool) fn note_lost_step(&self) -> bool {
+        let is_lost = self.has_lost_step();
         if is_lost {
-            self.session.answers_too_early();
+            self.answers_too_early();
         }
         is_lost
     }

@@ -27,6 +27,8 @@ pub(super) struct Starting {
     pub(super) deadline: Instant,
     /// Whether the data goes without waiting for the server's agreement.
     pub(super) is_at_once: bool,
+    /// Whether the transfer is to be read to its end.
+    pub(super) is_whole: bool,
 }
 
 impl Starting {
@@ -36,12 +38,13 @@ impl Starting {
         mut commands: Vec<Command>,
         command: Command,
         behind: Vec<Command>,
+        asks_for_next: bool,
     ) -> Result<(Ticket, Vec<Ticket>), PoolError> {
         let verbs: Vec<_> = commands.iter().map(Command::verb).collect();
         commands.push(command);
         commands.extend(behind);
         let mut tickets = self.session.control().send(&commands, self.deadline)?;
-        let behind = tickets.split_off(tickets.len().min(verbs.len() + 1));
+        let mut behind = tickets.split_off(tickets.len().min(verbs.len() + 1));
         let Some(ticket) = tickets.pop() else {
             return Err(PoolError::TimedOut { during: "sending a command", sent: false });
         };
@@ -55,7 +58,8 @@ impl Starting {
             let reply = prelude.wait(self.deadline)?;
             if let Err(error) = self.check_prelude(verb, reply) {
                 // The transfer begins all the same, and not as it was meant.
-                if let Err(failure) = self.abandon(ticket) {
+                let next = if asks_for_next { behind.pop() } else { None };
+                if let Err(failure) = self.abandon(ticket, next) {
                     tracing::debug!("the session of a refused transfer is given up: {failure}");
                 }
                 return Err(error);
@@ -81,7 +85,7 @@ impl Starting {
     fn check_prelude(&self, verb: &'static str, reply: Reply) -> Result<(), PoolError> {
         match reply.class() {
             ReplyClass::Completion | ReplyClass::Intermediate => {
-                if verb == "REST" {
+                if matches!(verb, "REST" | "RANG") {
                     self.session.restart_left_over.store(true, Ordering::Relaxed);
                 }
                 Ok(())
@@ -93,16 +97,19 @@ impl Starting {
     }
 
     /// Stops a transfer that must not happen, unless it has not.
-    fn abandon(&mut self, mut ticket: Ticket) -> Result<(), PoolError> {
+    fn abandon(&mut self, mut ticket: Ticket, next: Option<Ticket>) -> Result<(), PoolError> {
         if let Some(Opening::Open(data)) = self.opening.take() {
             data.reset();
         }
         // A refusal ends it without more ado; anything else is stopped.
         let (_, is_last) = ticket.next(self.deadline)?;
         if is_last {
+            if let Some(next) = next {
+                self.session.has_asked_behind(next, true);
+            }
             return Ok(());
         }
-        drop(ticket);
+        drop((ticket, next));
         self.session.stop_transfer()
     }
 
@@ -147,8 +154,8 @@ impl Starting {
         if must_send_nothing && !has_sent_nothing {
             // Not over TLS where the transfer may be stopped: a reset behind it is EPIPE to the server, and with that mod_tls ends the
             // session.
-            let may_be_stopped = active.verb == "RETR";
-            if let Some(data) = active.data.as_mut().filter(|data| !data.is_encrypted() || !may_be_stopped) {
+            let is_whole = self.is_whole || active.verb != "RETR";
+            if let Some(data) = active.data.as_mut().filter(|data| !data.is_encrypted() || is_whole) {
                 data.send_nothing();
             }
             if let Some(ticket) = &active.ticket {
