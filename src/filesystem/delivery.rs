@@ -16,7 +16,7 @@ use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::journal::{JournalError, Sealed};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
-use crate::remote::{Finished, RemoteError, Stored, WriteMode};
+use crate::remote::{Finished, RemoteError, Stored, Wishes, WriteMode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,12 @@ enum Sent {
 }
 
 impl Filesystem {
+    /// Has what is pending of a file delivered in a moment. The connections that this takes are logged in meanwhile.
+    pub(super) fn deliver_soon(&self, ino: InodeNumber) {
+        self.deliveries.push(ino, true);
+        self.server.prepare(self.deliveries.at_once());
+    }
+
     /// Delivers what is pending of a file.
     pub(super) fn deliver(&self, ino: InodeNumber) -> Outcome {
         let Some(content) = self.content_of(ino) else { return Outcome::Done };
@@ -138,7 +144,7 @@ impl Filesystem {
                 Ok(_all) => {
                     claim.got_on();
                     claim.content.lock().attempted = true;
-                    match sending.finish_dated(time_wanted(&claim.content, &parcel.pending)) {
+                    match sending.finish_with(wishes(&claim.content, &parcel.pending)) {
                         Ok(finished) => break finished,
                         Err(error) => error,
                     }
@@ -416,7 +422,7 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
                 claim.got_on();
                 // From here on something of it may be there under its name, whatever is heard of it.
                 content.lock().attempted = true;
-                match sending.finish_dated(time_wanted(content, &parcel.pending)) {
+                match sending.finish_with(wishes(content, &parcel.pending)) {
                     Ok(finished) => return Ok(Sent::All(claim, finished)),
                     Err(error) => error,
                 }
@@ -431,10 +437,11 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
     }
 }
 
-/// The time that a promised content is to have; what was asked for since it was taken up is newer.
-fn time_wanted(content: &Content, pending: &Pending) -> Option<Timestamp> {
+/// What a promised content is to have; what was asked for since it was taken up is newer.
+fn wishes(content: &Content, pending: &Pending) -> Wishes {
     let state = content.lock();
-    state.pending.as_ref().filter(|current| current.id == pending.id).unwrap_or(pending).modified
+    let current = state.pending.as_ref().filter(|current| current.id == pending.id).unwrap_or(pending);
+    Wishes { time: current.modified, mode: current.mode }
 }
 
 /// Notes how far a delivery is; false where somebody wants it to stop.

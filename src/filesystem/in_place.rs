@@ -11,7 +11,7 @@ use super::content::{Claim, ContentState};
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::RemotePath;
-use crate::remote::{Stored, WriteMode};
+use crate::remote::{Finished, Wishes, WriteMode};
 use std::ops::Range;
 
 /// Changes that are no further apart go in one transfer: what lies between them costs less than another.
@@ -75,7 +75,7 @@ impl Filesystem {
         ino: InodeNumber,
         claim: &Claim,
         path: &RemotePath,
-    ) -> FilesystemResult<Option<(Stored, WriteMode)>> {
+    ) -> FilesystemResult<Option<(Finished, WriteMode)>> {
         if self.plans(&claim.content.lock()).is_empty() {
             return Ok(None);
         }
@@ -142,7 +142,7 @@ impl Filesystem {
         claim: &Claim,
         path: &RemotePath,
         plan: Plan,
-    ) -> FilesystemResult<Option<(Stored, WriteMode)>> {
+    ) -> FilesystemResult<Option<(Finished, WriteMode)>> {
         let Some(plan) = self.spare_first_byte(access, ino, claim, path, plan)? else { return Ok(None) };
         let transfers = plan.transfers();
         // All that is to be sent is here before the first byte of it is: a server may cut off what follows.
@@ -162,8 +162,8 @@ impl Filesystem {
         let mut last = None;
         for (mode, range) in transfers {
             let mut sending = self.sending(path, mode).until(range.end);
-            match self.send_rest(claim, &mut sending) {
-                Ok(stored) => last = Some((stored, mode)),
+            match self.send_rest(claim, &mut sending, Wishes::default()) {
+                Ok(finished) => last = Some((finished, mode)),
                 Err(error) => {
                     if last.is_none() && !sending.has_sent() && is_before_the_first_byte(&error) {
                         let mut content = claim.content.lock();

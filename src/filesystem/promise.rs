@@ -124,7 +124,7 @@ impl Filesystem {
                 let shown = state.shown();
                 drop(state);
                 self.listings.pin(&directory, shown, self.clock.instant());
-                self.deliveries.push(ino, true);
+                self.deliver_soon(ino);
                 Ok(())
             }
             Err(failed) => {
@@ -155,7 +155,7 @@ impl Filesystem {
                     return true;
                 }
                 tracing::warn!(%path, %error, "this file could not be uploaded; it is kept, and tried again in the background");
-                self.deliveries.push(ino, true);
+                self.deliver_soon(ino);
                 let state = self.state.lock();
                 if state.inodes.get(ino).is_some_and(|inode| inode.handles == 0) {
                     content.lock().staging = None;
@@ -212,7 +212,7 @@ impl Filesystem {
                     state.pending.is_some()
                 };
                 if has_older {
-                    self.deliveries.push(ino, true);
+                    self.deliver_soon(ino);
                 } else {
                     self.gave_up(ino, &claim.content, FilesystemError::SetAside { at, reason });
                 }

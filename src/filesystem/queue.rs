@@ -106,6 +106,12 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// How many deliveries there will be at once, of what waits now.
+    pub(super) fn at_once(&self) -> usize {
+        let state = self.state.lock();
+        (state.due.len() + state.running).min(self.threads_max)
+    }
+
     /// Why nothing is delivered at the moment.
     pub(super) fn paused_by(&self) -> Option<FilesystemError> {
         let state = self.state.lock();

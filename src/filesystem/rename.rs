@@ -162,7 +162,7 @@ impl Filesystem {
         self.renamed(from, to, shown.clone());
         let shown = Entry { name: to.name.clone(), ..shown };
         self.listings.pin(&to.directory, shown, self.clock.instant());
-        self.deliveries.push(ino, true);
+        self.deliver_soon(ino);
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 
 use super::allowance::StreamPermit;
 use crate::journal::ContentId;
-use crate::protocol::{RemotePath, Timestamp};
-use crate::remote::{Finished, Remote, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
+use crate::protocol::RemotePath;
+use crate::remote::{Finished, Remote, RemoteError, RemoteResult, Wishes, WriteMode, WriteStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -231,24 +231,16 @@ impl Sending {
         Ok(())
     }
 
-    /// Ends it, and returns once the server has proved to have all of it.
+    /// Ends it, and returns once the server has proved to have all of it; of what is wished for as much is set as that makes cheaper.
     ///
     /// # Errors
     /// The server's.
-    pub(super) fn finish(&mut self) -> RemoteResult<Stored> {
-        Ok(self.finish_dated(None)?.stored)
-    }
-
-    /// The same, with the modification time set where that costs nothing more.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(super) fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
+    pub(super) fn finish_with(&mut self, wishes: Wishes) -> RemoteResult<Finished> {
         let size = match self.mode {
             WriteMode::Patch { size, .. } => size,
             _ => self.offset,
         };
-        let finished = self.on_line(|stream| stream.finish_dated(time))?;
+        let finished = self.on_line(|stream| stream.finish_with(wishes))?;
         self.line = Line::Closed;
         if finished.stored.size != size {
             let reason = format!("{size} bytes should be in the file, and there are {}", finished.stored.size);

@@ -49,6 +49,11 @@ impl Server {
         Arc::clone(&self.remote)
     }
 
+    /// So many transfers will begin in a moment. Waits for nothing.
+    pub(super) fn prepare(&self, transfers: usize) {
+        self.remote.prepare(transfers);
+    }
+
     /// What the server can do; memory only.
     pub(super) fn abilities(&self) -> Abilities {
         self.remote.abilities()

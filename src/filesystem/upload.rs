@@ -10,7 +10,7 @@ use super::streaming::{PIECE_LEN, Stream};
 use super::{Access, Durability, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::{FileId, FileVersion};
 use crate::protocol::{Entry, Name, RemotePath};
-use crate::remote::{RemoteResult, Stored, WriteMode};
+use crate::remote::{Finished, RemoteResult, Stored, Wishes, WriteMode};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,16 +56,16 @@ impl Filesystem {
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
         let path = directory.join(&name);
-        let (stored, mode) = match self.whole_upload(claim) {
-            Some(stored) => (stored, None),
+        let (finished, mode) = match self.whole_upload(claim) {
+            Some(stored) => (stored.into(), None),
             None => {
-                let (stored, mode) = self.store(access, ino, claim, begun, &path).inspect_err(|error| {
+                let (finished, mode) = self.store(access, ino, claim, begun, &path).inspect_err(|error| {
                     claim.content.lock().lose(error);
                 })?;
-                (stored, Some(mode))
+                (finished, Some(mode))
             }
         };
-        self.uploaded(access, ino, claim, &directory, &name, stored, mode)
+        self.uploaded(access, ino, claim, &directory, &name, finished, mode)
     }
 
     /// What the server was proved to hold, where that is all and only time or permissions are still to be set.
@@ -84,10 +84,14 @@ impl Filesystem {
         claim: &Claim,
         begun: Option<Sending>,
         path: &RemotePath,
-    ) -> FilesystemResult<(Stored, WriteMode)> {
+    ) -> FilesystemResult<(Finished, WriteMode)> {
+        let wishes = {
+            let content = claim.content.lock();
+            Wishes { time: content.time_wanted, mode: content.mode_wanted }
+        };
         if let Some(mut sending) = begun {
             let is_append = matches!(sending.mode(), WriteMode::Append { .. });
-            match self.send_rest(claim, &mut sending) {
+            match self.send_rest(claim, &mut sending, wishes) {
                 // Not able to append, or another client was there: the whole decides.
                 Err(FilesystemError::NotSupported { .. } | FilesystemError::Stale) if is_append => {}
                 other => return Ok((other?, sending.mode())),
@@ -108,7 +112,7 @@ impl Filesystem {
             mode
         };
         let mut sending = self.sending(path, mode);
-        Ok((self.send_rest(claim, &mut sending)?, mode))
+        Ok((self.send_rest(claim, &mut sending, wishes)?, mode))
     }
 
     /// How a content is stored as a whole: what is going to be promised is never half there under its own name.
@@ -128,10 +132,10 @@ impl Filesystem {
     }
 
     /// Sends what is left of a claimed file, as often as it is interrupted, until the server has proved it.
-    pub(super) fn send_rest(&self, claim: &Claim, sending: &mut Sending) -> FilesystemResult<Stored> {
+    pub(super) fn send_rest(&self, claim: &Claim, sending: &mut Sending, wishes: Wishes) -> FilesystemResult<Finished> {
         loop {
-            match try_to_send(claim, sending)? {
-                Ok(stored) => return Ok(stored),
+            match try_to_send(claim, sending, wishes)? {
+                Ok(finished) => return Ok(finished),
                 Err(error) => std::thread::sleep(sending.bear(error)?),
             }
         }
@@ -147,10 +151,11 @@ impl Filesystem {
         claim: &Claim,
         directory: &RemotePath,
         name: &Name,
-        stored: Stored,
+        finished: Finished,
         mode: Option<WriteMode>,
     ) -> FilesystemResult<()> {
         let path = directory.join(name);
+        let stored = finished.stored;
         let (mut entry, time_wanted, mode_wanted) = {
             let mut content = claim.content.lock();
             let entry = Entry { name: name.clone(), size: Some(stored.size), unique: None, ..content.entry.clone() };
@@ -167,7 +172,10 @@ impl Filesystem {
         self.server.forget_tree(&path);
         entry.modified = stored.modified.or_else(|| self.time_until_listed());
         let mut has_own_time = stored.modified.is_none();
-        if let Some(time) = time_wanted
+        if let Some(kept) = finished.time {
+            // Asked for with this claim: nothing newer can have been.
+            (entry.modified, has_own_time) = (Some(kept), false);
+        } else if let Some(time) = time_wanted
             && let Some(kept) = self.set_stored_time(&path, time, &entry)?
         {
             (entry.modified, has_own_time) = (Some(kept), false);
@@ -178,6 +186,7 @@ impl Filesystem {
             (Some(wanted), Some(WriteMode::Replace { mode: Some(given) })) if wanted == given => {
                 entry.mode = self.replaced_mode(&path, wanted);
             }
+            (Some(wanted), _) if finished.mode == Some(wanted) => entry.mode = Some(wanted),
             (Some(wanted), _) => entry.mode = self.try_set_mode(access, &path, wanted)?,
             // What the server gave it, only its next listing tells; until then what was asked for is shown.
             (None, _) if is_new => entry.mode = Some(entry.mode.unwrap_or(0o644)),
@@ -354,10 +363,10 @@ impl Filesystem {
 ///
 /// # Errors
 /// The outer one is the staging file's, and final.
-fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteResult<Stored>> {
+fn try_to_send(claim: &Claim, sending: &mut Sending, wishes: Wishes) -> FilesystemResult<RemoteResult<Finished>> {
     if let Some(bytes) = all_at_hand(claim, sending)? {
         claim.got_on();
-        return Ok(sending.send_in_one_go(&bytes).and_then(|()| sending.finish()));
+        return Ok(sending.send_in_one_go(&bytes).and_then(|()| sending.finish_with(wishes)));
     }
     let kept_from = claim.content.lock().staging.as_ref().map_or(0, Staging::punched_end);
     if let Err(error) = sending.ready(kept_from) {
@@ -378,7 +387,7 @@ fn try_to_send(claim: &Claim, sending: &mut Sending) -> FilesystemResult<RemoteR
             return Ok(Err(error));
         }
     }
-    Ok(sending.finish())
+    Ok(sending.finish_with(wishes))
 }
 
 /// The whole content, where it can be sent in one go.

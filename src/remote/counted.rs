@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::error::RemoteResult;
 use super::server::Server;
-use super::{Finished, ReadStream, Stored, WriteStream};
+use super::{Finished, ReadStream, Stored, Wishes, WriteStream};
 use crate::pool::{Operation, OperationKind};
-use crate::protocol::Timestamp;
 
 /// A transfer under way, with what it costs.
 pub(super) struct Counted<T: ?Sized> {
@@ -81,8 +80,8 @@ impl WriteStream for Counted<dyn WriteStream> {
         self.run(|stream| stream.finish())
     }
 
-    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
-        self.run(|stream| stream.finish_dated(time))
+    fn finish_with(&mut self, wishes: Wishes) -> RemoteResult<Finished> {
+        self.run(|stream| stream.finish_with(wishes))
     }
 
     fn resume(&mut self) -> RemoteResult<u64> {

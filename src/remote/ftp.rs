@@ -132,6 +132,10 @@ impl Remote for FtpRemote {
         self.server.counted(OperationKind::Space, |deadline| self.server.space(directory, deadline))
     }
 
+    fn prepare(&self, transfers: usize) {
+        self.server.pool.prepare(transfers);
+    }
+
     fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
         idle::idle_connection(&self.server, patience)
     }

@@ -66,7 +66,7 @@ impl IdleConnection for FtpIdleConnection {
 
     fn fetch(self: Box<Self>, path: &RemotePath, size: u64) -> RemoteResult<Fetched> {
         let Self { server, mut lease } = *self;
-        let questions = server.size_and_time_questions(path);
+        let questions = server.file_questions(path);
         let (bytes, answers) = server.counted(OperationKind::Read, |deadline| {
             let mut transfer = lease.start_and_ask(Command::Retr(path.clone()), &questions, deadline)?;
             let bytes = read_whole(size, |rest| match lease.is_wanted() {

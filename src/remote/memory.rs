@@ -64,7 +64,7 @@ pub struct Behaviour {
     pub listing_entries_max: Option<usize>,
     /// Whether `finish` tells the modification time.
     pub finish_tells_time: bool,
-    /// Whether the end of a write sets time and permission bits too ([`super::WriteStream::finish_dated`]).
+    /// Whether the end of a write sets time and permission bits too ([`super::WriteStream::finish_with`]).
     pub finish_sets_all: bool,
     /// What can be stored at most, in all files together.
     pub bytes_max: Option<u64>,

@@ -23,6 +23,7 @@ mod refusal;
 mod remove;
 mod rename;
 mod server;
+mod set_attributes;
 mod set_mode;
 mod set_modified;
 mod space;
@@ -96,6 +97,15 @@ pub enum WriteMode {
         /// The size it is to have: servers that keep what lies behind the bytes that are sent cannot make a file shorter.
         new_size: u64,
     },
+}
+
+/// What a file is to have besides its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// A modification time.
+    pub time: Option<Timestamp>,
+    /// Permission bits; those of a file that is replaced are in its [`WriteMode`].
+    pub mode: Option<u32>,
 }
 
 /// What was proved together with the end of a write, beside the content.
@@ -194,11 +204,11 @@ pub trait WriteStream: Send {
     /// Any of [`RemoteError`]: the content is then not proved to be there. For `Replace` the old one still is.
     fn finish(&mut self) -> RemoteResult<Stored>;
 
-    /// As [`Self::finish`], and sets the modification time where that costs no round trip of its own.
+    /// As [`Self::finish`], and sets of what is wished for as much as that makes cheaper; [`Finished`] has what is set.
     ///
     /// # Errors
-    /// As for [`Self::finish`]. That the time could not be set is none.
-    fn finish_dated(&mut self, _time: Option<Timestamp>) -> RemoteResult<Finished> {
+    /// As for [`Self::finish`]. That something could not be set is none.
+    fn finish_with(&mut self, _wishes: Wishes) -> RemoteResult<Finished> {
         Ok(self.finish()?.into())
     }
 
@@ -332,6 +342,11 @@ pub trait Remote: Send + Sync {
 
     /// What is known of the server so far; memory only, no round trip.
     fn abilities(&self) -> Abilities;
+
+    /// So many transfers will begin in a moment: connections for them may be opened meanwhile. Waits for nothing.
+    fn prepare(&self, transfers: usize) {
+        let _ = transfers;
+    }
 
     /// A connection for what nobody waits for, where one is idle or can be opened within `patience` and nobody waits for any;
     /// `None` where not, or where guesses are of no use. It is the first to be given up when somebody comes to need it.

@@ -180,7 +180,7 @@ impl Server {
         Ok(Promoted { size, time_kept, mode_kept })
     }
 
-    fn is_mode_kept(&self, path: &RemotePath, mode: u32, replies: &[Reply], deadline: Instant) -> bool {
+    pub(super) fn is_mode_kept(&self, path: &RemotePath, mode: u32, replies: &[Reply], deadline: Instant) -> bool {
         let checked = self.check_mode_set(path, mode, replies, deadline);
         if let Err(error) = &checked {
             tracing::debug!(%path, %error, "the permission bits are not kept");

@@ -12,7 +12,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::refusal::Purpose;
 use super::server::{Server, facts_told, is_done, parse_number, parse_size_and_time, temporary_path};
-use super::{Finished, Stored, WriteMode, WriteStream};
+use super::{Finished, Stored, Wishes, WriteMode, WriteStream};
 use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat};
 use crate::protocol::command::Command;
 use crate::protocol::reply::Reply;
@@ -227,10 +227,16 @@ impl Server {
         }
     }
 
-    /// What [`size_and_time_told`] and [`Self::file_told`] understand the answers to.
-    pub(super) fn size_and_time_questions(&self, path: &RemotePath) -> [Command; 2] {
+    /// What [`size_and_time_told`] understands the answers to.
+    fn size_and_time_questions(&self, path: &RemotePath) -> [Command; 2] {
         // What listings say, where it is to be had: MDTM is in local time on some servers.
         let time = if self.profile().mlst.is_yes() { Command::Mlst(path.clone()) } else { Command::Mdtm(path.clone()) };
+        [Command::Size(path.clone()), time]
+    }
+
+    /// What [`Self::file_told`] understands the answers to: where the server may have facts, with all of them.
+    pub(super) fn file_questions(&self, path: &RemotePath) -> [Command; 2] {
+        let time = if self.profile().mlst.is_no() { Command::Mdtm(path.clone()) } else { Command::Mlst(path.clone()) };
         [Command::Size(path.clone()), time]
     }
 
@@ -487,18 +493,20 @@ impl WriteStream for FtpWriteStream {
     }
 
     fn finish(&mut self) -> RemoteResult<Stored> {
-        Ok(self.finish_dated(None)?.stored)
+        Ok(self.finish_with(Wishes::default())?.stored)
     }
 
-    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
+    fn finish_with(&mut self, wishes: Wishes) -> RemoteResult<Finished> {
         let ended = match self.ended.take() {
             Some(ended) => ended,
             None => Ended { lost: self.end_transfer()?, answers: Vec::new() },
         };
         let stored = self.prove(ended)?;
         let finished = match &self.plan {
-            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => stored.into(),
-            Plan::Replace { target, mode } => self.promote(target, *mode, time, stored)?,
+            Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => {
+                self.server.set_attributes(&self.path, wishes, stored, self.server.deadline())
+            }
+            Plan::Replace { target, mode } => self.promote(target, *mode, wishes.time, stored)?,
         };
         self.is_unfinished = false;
         Ok(finished)

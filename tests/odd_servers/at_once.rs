@@ -1,6 +1,6 @@
 //! Small files that are sent without waiting for a reply: on servers that pretend to queue, and do not, or do something else wrong.
 
-use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, Stored, WriteMode};
+use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, Stored, Wishes, WriteMode};
 
 use super::odd_server::{Break, Quirks, RenameOver};
 use super::{FILLED, REPLACE, assert_error, content, path, paths, read, start};
@@ -49,7 +49,7 @@ fn file_is_replaced_by_two_packets_with_its_permissions_and_time() {
     let mode = WriteMode::Replace { mode: Some(0o640) };
     let mut stream = remote.open_whole(&path("/old"), mode, b"new").unwrap();
     assert_eq!(content(&server, "/old"), "old content");
-    let finished = stream.finish_dated(Some(super::times::TIME)).unwrap();
+    let finished = stream.finish_with(Wishes { time: Some(super::times::TIME), mode: None }).unwrap();
     assert_eq!(finished.time.map(|time| time.seconds), Some(super::times::TIME.seconds));
     // The server does not know SITE CHMOD: that is no reason to call the content lost, nor to call them set.
     assert_eq!(finished.mode, None);
@@ -60,6 +60,35 @@ fn file_is_replaced_by_two_packets_with_its_permissions_and_time() {
     assert_eq!(verbs(&server, before), expected);
     // The shared session may have to be opened for the second: its login is not counted here.
     assert!(server.dialogue().packets() - packets <= 3 + 6, "{}", server.dialogue().packets() - packets);
+}
+
+#[test]
+fn new_file_gets_permissions_and_time_in_one_packet_behind_its_proof_and_a_refused_one_neither() {
+    let quirks = Quirks {
+        sets_time_by: &["MFMT"],
+        features: "MFMT\r\n MLST modify*;size*;type*;",
+        says: &[("SITE CHMOD", "200 Done"), ("STOR /full", "553 No")],
+        ..orderly()
+    };
+    let (server, remote) = start(quirks);
+    remote.stat(&path("/old")).unwrap();
+    remote.set_modified(&path("/other"), super::times::TIME).unwrap();
+    let wishes = Wishes { time: Some(super::times::TIME), mode: Some(0o640) };
+    let before = server.dialogue().commands().len();
+    let mut stream = remote.open_whole(&path("/new"), WriteMode::Create, b"new").unwrap();
+    assert_eq!(verbs(&server, before), ["STOR", "SIZE", "MLST"]);
+    let finished = stream.finish_with(wishes).unwrap();
+    assert_eq!(
+        (finished.time.map(|time| time.seconds), finished.mode),
+        (Some(super::times::TIME.seconds), Some(0o640))
+    );
+    assert_eq!(finished.stored.modified.map(|time| time.seconds), Some(super::times::TIME.seconds));
+    assert_eq!(verbs(&server, before)[3..], ["SITE", "MLST", "MFMT", "MDTM", "MLST"]);
+    assert_eq!(server.tree().file("/new").unwrap().modified, super::times::TIME.seconds);
+    let before = server.dialogue().commands().len();
+    let stored = remote.open_whole(&path("/full/new"), WriteMode::Create, b"new");
+    assert_error(stored.and_then(|mut stream| stream.finish_with(wishes)), |_| true);
+    assert!(verbs(&server, before).iter().all(|verb| verb != "SITE" && verb != "MFMT"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use ftpfs::protocol::{EntryKind, Name, Precision, RemotePath, Timestamp};
-use ftpfs::remote::{FileTransfers as _, Remote, RemoteError, WriteMode};
+use ftpfs::remote::{FileTransfers as _, Remote, RemoteError, Wishes, WriteMode};
 
 /// Checks every promise.
 pub(crate) fn contract(remote: &dyn Remote) {
@@ -205,7 +205,7 @@ fn content_sent_as_a_whole_is_the_file(remote: &dyn Remote, directory: &RemotePa
     for len in [0_usize, 1, 8 << 10, 32 << 10, (32 << 10) + 1, 1 << 20] {
         let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
         let mut stream = remote.open_whole(&file, mode, &bytes).unwrap();
-        let finished = stream.finish_dated(Some(time)).unwrap();
+        let finished = stream.finish_with(Wishes { time: Some(time), mode: Some(0o600) }).unwrap();
         assert_eq!(finished.stored.size, len as u64);
         if let Some(kept) = finished.mode {
             assert_eq!(remote.stat(&file).unwrap().mode.unwrap_or(kept) & 0o777, kept);
@@ -223,6 +223,16 @@ fn content_sent_as_a_whole_is_the_file(remote: &dyn Remote, directory: &RemotePa
         mode = WriteMode::Replace { mode: Some(0o640) };
         assert_eq!(names(remote, directory), [b"file"]);
     }
+    let file = in_directory(directory, "second");
+    let mut stream = remote.open_whole(&file, WriteMode::Create, b"new").unwrap();
+    let finished = stream.finish_with(Wishes { time: Some(time), mode: Some(0o600) }).unwrap();
+    let entry = remote.stat(&file).unwrap();
+    assert_eq!(finished.mode.unwrap_or(0o600), 0o600);
+    assert!(finished.mode.is_none() || entry.mode.is_none_or(|mode| mode & 0o777 == 0o600));
+    assert!(finished.time.is_none_or(|kept| entry.modified.is_some_and(|now| now.seconds == kept.seconds)));
+    assert_eq!((finished.stored.size, content(remote, &file)), (3, b"new".to_vec()));
+    remote.remove_file(&file).unwrap();
+    let file = in_directory(directory, "file");
     // One that is not finished is not there.
     drop(remote.open_whole(&file, mode, b"never").unwrap());
     drop(remote.open_whole(&in_directory(directory, "new"), WriteMode::Create, b"never").unwrap());

@@ -30,6 +30,14 @@ impl Pool {
         let (session, number, wanted) = self.inner.acquire_idle(after(patience))?;
         Some(Lease::new(session, number, wanted, Arc::clone(&self.inner)))
     }
+
+    /// Logs in for so many transfers that will begin in a moment, and waits for nothing. Where logins fail nothing is done: who begins a
+    /// transfer then will find out.
+    pub fn prepare(&self, transfers: usize) {
+        let mut state = self.inner.state.lock();
+        let count = state.logins_ahead(transfers);
+        self.inner.begin_logins(&mut state, count);
+    }
 }
 
 impl Inner {
@@ -55,6 +63,18 @@ impl Inner {
 }
 
 impl State {
+    /// How many logins are of use to so many transfers that are still to begin, beside the session for questions.
+    fn logins_ahead(&self, transfers: usize) -> usize {
+        let fails = self.backoff.failure.is_some() || self.refused.is_some();
+        if self.closed || fails || self.ceiling.takes_turns() {
+            return 0;
+        }
+        let wanted = transfers.min(self.ceiling.exclusive()) + usize::from(self.shared.is_none());
+        let there = self.idle.len() + self.leases.len() + self.logging_in;
+        let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
+        wanted.saturating_sub(there).min(room)
+    }
+
     /// What one can have who takes only what nobody else needs: never the last idle session, nor the last one that may be lent.
     fn patience(&mut self) -> Patience {
         let fails = self.backoff.failure.is_some() || self.refused.is_some();

@@ -2,7 +2,7 @@
 
 use super::{MemoryRemote, Operation, State};
 use crate::protocol::{Precision, RemotePath, Timestamp};
-use crate::remote::{Finished, ReadStream, RemoteError, RemoteResult, Stored, WriteMode, WriteStream};
+use crate::remote::{Finished, ReadStream, RemoteError, RemoteResult, Stored, Wishes, WriteMode, WriteStream};
 use std::sync::Arc;
 
 pub(super) struct MemoryRead {
@@ -108,10 +108,14 @@ impl WriteStream for MemoryWrite {
         Ok(stored)
     }
 
-    fn finish_dated(&mut self, time: Option<Timestamp>) -> RemoteResult<Finished> {
+    fn finish_with(&mut self, wishes: Wishes) -> RemoteResult<Finished> {
         let mut finished = Finished::from(self.finish()?);
         let mut state = self.remote.shared.state.lock();
-        if let (WriteMode::Replace { mode }, true) = (self.mode, state.behaviour.finish_sets_all)
+        let Wishes { time, mode } = match self.mode {
+            WriteMode::Replace { mode } => Wishes { mode, ..wishes },
+            _ => wishes,
+        };
+        if state.behaviour.finish_sets_all
             && let Some(item) = state.items.get_mut(&self.path)
         {
             item.modified = time.map_or(item.modified, |time| time.seconds);
