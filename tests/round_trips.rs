@@ -304,6 +304,37 @@ fn fetch(remote: &FtpRemote, _time: u64) {
     assert_eq!(connection.fetch(&path("/seen/other"), 7).unwrap().bytes.len(), 7);
 }
 
+/// The same where the end of each read is known: ProFTPD ends it by itself.
+#[test]
+fn random_reads_of_known_length_in_a_row_cost_what_is_said_here() {
+    const READS: u64 = 40;
+    let mut costs = Vec::new();
+    for manner in MANNERS {
+        let server = start(manner);
+        let content: Vec<u8> =
+            (0..250_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        server.tree().put_file("/varied", &content);
+        let remote = used(&server);
+        let read = |offset: u64| {
+            let mut stream = remote.open_range(&path("/varied"), offset..offset + 100).unwrap();
+            let mut bytes = [0; 100];
+            let mut filled = 0;
+            while filled < bytes.len() {
+                filled += stream.read(&mut bytes[filled..]).unwrap();
+            }
+            let offset = usize::try_from(offset).unwrap();
+            assert_eq!(bytes, content[offset..offset + 100], "{}", manner.name);
+        };
+        read(1000);
+        let ((), passed) = server.round_trips(|| (0..READS).for_each(|number| read(10_000 + number * 20_000)));
+        costs.push((passed + READS / 2) / READS);
+    }
+    // What is left of a stop depends on how soon the server's first word on it comes.
+    let [vsftpd, proftpd, pure_ftpd, pyftpdlib] = costs[..] else { panic!("{costs:?}") };
+    assert_eq!(proftpd, 2);
+    assert!([vsftpd, pure_ftpd, pyftpdlib].iter().all(|cost| (3..=4).contains(cost)), "{costs:?}");
+}
+
 /// Random reads, each stopped before the next begins, as a program with one thread makes them: in round trips a read, on vsftpd, ProFTPD,
 /// Pure-FTPd, pyftpdlib. What its stop costs is the next one's wait where no other session is free.
 #[test]

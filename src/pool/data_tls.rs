@@ -145,6 +145,8 @@ pub(super) fn refused_data(session: &Session, reply: &Reply) -> Option<PoolError
 pub(super) struct Expected {
     /// The file; `None` where nothing tells how much would be all.
     pub(super) file: Option<RemotePath>,
+    /// How many bytes, where the command says so.
+    pub(super) count: Option<u64>,
     /// Where it began.
     pub(super) offset: u64,
     /// How much came.
@@ -153,14 +155,14 @@ pub(super) struct Expected {
 
 impl Expected {
     pub(super) fn of(prelude: &[Command], command: &Command) -> Self {
-        let mut expected = Self { file: None, offset: 0, moved: 0 };
+        let mut expected = Self { file: None, count: None, offset: 0, moved: 0 };
         if let Command::Retr(path) = command {
             expected.file = Some(path.clone());
         }
         for command in prelude {
             match command {
                 Command::Rest(offset) => expected.offset = *offset,
-                Command::Rang { .. } => expected.file = None,
+                Command::Rang { first, last } => expected.count = Some(last.saturating_sub(*first).saturating_add(1)),
                 _ => {}
             }
         }
@@ -172,6 +174,10 @@ impl Expected {
         let cut = |reason: String| {
             Err(PoolError::Broken { reason: format!("the encrypted data ended without the server's word; {reason}") })
         };
+        if let Some(count) = self.count {
+            let is_all = self.moved == count;
+            return if is_all { Ok(()) } else { cut(format!("{} bytes came of {count}", self.moved)) };
+        }
         let Some(path) = &self.file else { return cut("there is no other proof that it was all".into()) };
         let deadline = after(session.options().deadlines.reply);
         let reply = session.control().exchange(Command::Size(path.clone()), deadline)?;

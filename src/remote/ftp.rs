@@ -1,6 +1,7 @@
 //! [`FtpRemote`]: the operations of this folder, each in a file of its own, behind the trait [`Remote`].
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::error::RemoteResult;
 use super::server::Server;
 use super::{
     Abilities, Connections, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, idle,
-    read_range, store,
+    ranges, read_range, store,
 };
 use crate::pool::{OperationKind, Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
@@ -88,6 +89,14 @@ impl Remote for FtpRemote {
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
         let deadline = self.server.deadline();
         counted::read(&self.server, || read_range::open_read(&self.server, path, offset, deadline))
+    }
+
+    fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
+        let deadline = self.server.deadline();
+        counted::read(&self.server, || match ranges::open(&self.server, path, &range, deadline)? {
+            Some(stream) => Ok(stream),
+            None => read_range::open_read(&self.server, path, range.start, deadline),
+        })
     }
 
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {

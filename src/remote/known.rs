@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::leftovers::Leftovers;
 use super::names::NameProofs;
+use super::ranges::RangeProof;
 use super::status_listing::StatusListings;
 use crate::pool::VerdictCell;
 use crate::protocol::RemotePath;
@@ -26,6 +27,8 @@ pub(super) struct Known {
     pub(super) mlsd_shows_links: VerdictCell,
     /// How many directories MLSD and LIST were compared in to find that out.
     listings_compared: AtomicUsize,
+    /// The proof of RANG.
+    pub(super) ranges: RangeProof,
     /// Listings by STAT.
     pub(super) status: StatusListings,
     /// The directories that were warned of.

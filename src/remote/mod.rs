@@ -18,6 +18,7 @@ mod list;
 mod make_directory;
 pub mod memory;
 mod names;
+mod ranges;
 mod read_range;
 mod refusal;
 mod remove;
