@@ -100,10 +100,13 @@ impl Filesystem {
         if self.listings.listing_since(directory).is_some_and(is_too_old) {
             return self.ask_one(access, directory, name, age_max);
         }
-        let was_listed = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant()).is_some();
+        let last = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant());
+        let was_listed = last.is_some();
+        // That a name is not there a listing proves, and no other answer: who asks for it alone waits for both, and keeps neither.
+        let was_absent = last.is_some_and(|last| last.is_complete() && last.get(name).is_none());
         // One that takes longer than its answers hold would be of use to nobody else.
         let is_listing_of_use = || self.listings.usual_time(directory) <= age_max;
-        if was_listed && !(self.listings.prefers_listing(directory) && is_listing_of_use()) {
+        if was_listed && !was_absent && !(self.listings.prefers_listing(directory) && is_listing_of_use()) {
             return self.ask_one(access, directory, name, age_max);
         }
         match self.list(access, directory, age_max) {

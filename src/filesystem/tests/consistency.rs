@@ -205,7 +205,9 @@ fn last_close_of_two_clients_wins_with_the_whole_file_or_fails() {
 
 #[test]
 fn file_created_while_its_name_is_looked_up_keeps_its_name() {
-    let mount = Mount::new(|_| {});
+    // What was there is asked for alone.
+    let mount = Mount::new(|remote| remote.put("/f", "gone soon"));
+    mount.remote.delete("/f");
     mount.advance(31);
     mount.remote.hold(Operation::Stat);
     let filesystem = Arc::clone(&mount.filesystem);
@@ -229,6 +231,21 @@ fn written_file_that_another_client_removed_can_be_removed_here() {
     assert_eq!(mount.find("f"), None);
     mount.close(handle);
     assert_eq!(mount.remote.content("/f"), None);
+}
+
+#[test]
+fn name_that_was_absent_is_listed_with_its_directory_and_not_asked_for_alone() {
+    let mount = Mount::new(|remote| {
+        for number in 0..500 {
+            remote.put(&format!("/f{number}"), "x");
+        }
+    });
+    mount.advance(31);
+    let before = (mount.remote.calls(Operation::Stat), mount.remote.calls(Operation::List));
+    mount.close(mount.create("new"));
+    assert_eq!(mount.find("newer"), None);
+    mount.close(mount.create("newest"));
+    assert_eq!((mount.remote.calls(Operation::Stat), mount.remote.calls(Operation::List)), (before.0, before.1 + 1));
 }
 
 #[test]
