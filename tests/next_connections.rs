@@ -37,6 +37,8 @@ fn connect(server: &ScriptedServer) -> Arc<Pool> {
     log();
     let mut options = ServerOptions::new("127.0.0.1");
     options.port = server.port();
+    // No other session is logged in beside the one that a test looks at.
+    options.connections_max = 1;
     Pool::connect(options).unwrap()
 }
 

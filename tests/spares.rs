@@ -31,6 +31,8 @@ fn options(server: &ScriptedServer) -> ServerOptions {
     log();
     let mut options = ServerOptions::new("127.0.0.1");
     options.port = server.port();
+    // No other session is logged in beside the one that a test looks at.
+    options.connections_max = 1;
     options
 }
 
@@ -407,7 +409,7 @@ fn session_whose_greeting_is_another_programs_gets_the_careful_way() {
         dialogue.say(if dialogue.index == 0 { ORDERLY } else { "220 Somebody else" });
         dialogue.serve(|_, _| Answer::Default);
     });
-    let pool = Pool::connect(options(&server)).unwrap();
+    let pool = Pool::connect(ServerOptions { connections_max: 8, ..options(&server) }).unwrap();
     let first = pool.exclusive(Purpose::Read, soon()).unwrap();
     let mut second = pool.exclusive(Purpose::Read, soon()).unwrap();
     for _ in 0..3 {

@@ -9,6 +9,7 @@
 //! order they came: a question that waits makes later leases wait, and the reverse. Reads can be asked to give way
 //! ([`Lease::is_wanted`]); writes go on to their end, unless they have nothing to send.
 
+mod growing;
 mod idle;
 mod tidying;
 
@@ -77,6 +78,8 @@ struct State {
     /// Callers that would take what nobody else needs.
     patient: usize,
     next_number: u64,
+    /// A session was lent whole before.
+    has_lent: bool,
     ceiling: Ceiling,
     backoff: Backoff,
     /// The password has worked when the mount began. That it is refused now is believed for a while.
@@ -167,6 +170,7 @@ impl Pool {
             waiters: Vec::new(),
             patient: 0,
             next_number: 0,
+            has_lent: false,
             ceiling: Ceiling::new(options.connections_max, options.ceiling_regrowth),
             backoff: Backoff { failure: None, delay: Duration::ZERO, until: now },
             refused: None,
@@ -305,6 +309,10 @@ impl Inner {
             if let Some(result) = outcome {
                 state.waiters.retain(|waiter| waiter.number != number);
                 let wakes = state.press(Instant::now());
+                if let Ok(granted) = &result {
+                    let count = state.logins_behind(want, granted);
+                    self.begin_logins(&mut state, count);
+                }
                 drop(state);
                 // The next in the queue may have waited for nothing but this one.
                 self.changed.notify_all();
@@ -557,6 +565,7 @@ impl State {
         let wanted = Arc::new(AtomicBool::new(false));
         let record = LeaseRecord { purpose, ahead, since: Instant::now(), wanted: Arc::clone(&wanted), wake: None };
         self.leases.insert(number, record);
+        self.has_lent = true;
         wanted
     }
 

@@ -6,6 +6,7 @@ use super::Space;
 use super::error::RemoteResult;
 use super::refusal::is_not_understood;
 use super::server::{Server, is_done, parse_number};
+use crate::pool::Verdict;
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 use crate::protocol::reply::Reply;
@@ -16,20 +17,32 @@ impl Server {
     /// # Errors
     /// Where the server could not be asked.
     pub(super) fn space(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<Option<Space>> {
+        let (avbl, site_quota) = (&self.profile().avbl, &self.profile().site_quota);
+        // Of a server that was never asked most have neither: that is found out at once.
+        let asks_both = avbl.get() == Verdict::Unknown && !site_quota.is_no();
         let mut space = None;
-        if !self.profile().avbl.is_no() {
-            let reply = self.ask_one(Command::Avbl(directory.clone()), deadline)?;
-            match parse_number(&reply) {
-                Some(available) => space = Some(Space { available, total: None }),
-                None if is_not_understood(&reply) || is_done(&reply) => self.profile().avbl.learn_if(false),
-                None => {}
+        let mut quota_reply = None;
+        if !avbl.is_no() {
+            let mut commands = vec![Command::Avbl(directory.clone())];
+            commands.extend(asks_both.then_some(Command::SiteQuota));
+            let mut replies = self.ask(&commands, deadline)?.into_iter();
+            if let Some(reply) = replies.next() {
+                match parse_number(&reply) {
+                    Some(available) => space = Some(Space { available, total: None }),
+                    None if is_not_understood(&reply) || is_done(&reply) => avbl.learn_if(false),
+                    None => {}
+                }
             }
+            quota_reply = replies.next();
         }
-        if space.is_none() && !self.profile().site_quota.is_no() {
-            let reply = self.ask_one(Command::SiteQuota, deadline)?;
+        if space.is_none() && !site_quota.is_no() {
+            let reply = match quota_reply {
+                Some(reply) => reply,
+                None => self.ask_one(Command::SiteQuota, deadline)?,
+            };
             space = if is_done(&reply) { parse_quota(&reply) } else { None };
             // A server without a quota for this account says so in a sentence, every time the same.
-            self.profile().site_quota.learn_if(space.is_some());
+            site_quota.learn_if(space.is_some());
         }
         Ok(space)
     }
