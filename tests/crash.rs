@@ -327,8 +327,8 @@ fn seed(kind: ServerKind, durability: Durability) -> u64 {
 fn survives(kind: ServerKind, durability: Durability) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // One of them takes its time, so that more of the kills come in the middle of a transfer.
-    let upload_kib_per_second = (kind == ServerKind::Vsftpd).then_some(SLOW_KIB_PER_SECOND);
-    let settings = ServerSettings { upload_kib_per_second, ..ServerSettings::default() };
+    let kib_per_second = (kind == ServerKind::Vsftpd).then_some(SLOW_KIB_PER_SECOND);
+    let settings = ServerSettings { kib_per_second, ..ServerSettings::default() };
     let Some(server) = Server::start(kind, settings) else { return };
     for worker in 0..WORKERS {
         fs::create_dir(folder_of(&server.folder(), worker)).unwrap();

@@ -112,10 +112,12 @@ macro_rules! all_facts_and {
 }
 
 all_facts_and! { vsftpd = Vsftpd:
-    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server }
+    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server
+        long_read_takes_several_connections_where_each_has_its_own_rate }
 }
 all_facts_and! { proftpd = Proftpd:
-    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server }
+    faults { one_connection_is_enough_for_a_copy_and_a_listing connections_dropped_when_idle_are_not_missed writer_goes_at_the_pace_of_a_slower_server
+        long_read_takes_several_connections_where_each_has_its_own_rate }
 }
 // Its shortest idle time is a minute.
 all_facts_and! { pure_ftpd = PureFtpd:

@@ -26,8 +26,11 @@ START_DEADLINE = 20
 class Server:
     """A server that listens on the far side of the link until `close`; `folder` is the account's root."""
 
-    def __init__(self, kind, link, home, tls=False):
-        self.kind, self.home, self.folder = kind, home, home / "files"
+    def __init__(self, kind, link, home, tls=False, rate_each=None):
+        """`rate_each`: KiB a second for each download."""
+        self.kind, self.home, self.folder, self.rate_each = kind, home, home / "files", rate_each
+        if rate_each and kind == "pure-ftpd":
+            raise network.Failed("Pure-FTPd shares its limit out in a way of its own: --rate-each is for the others")
         self.key = self._certificate() if tls else None
         self.tree = network.target() / "servers/tree"
         self.folder.mkdir()
@@ -93,6 +96,7 @@ class Server:
             f"AuthOrder mod_auth_file.c\nAuthUserFile {users}\nRequireValidShell off\nDefaultRoot ~\nUmask 022\n"
             "UseReverseDNS off\nWtmpLog off\nTransferLog none\nAllowOverwrite on\nMaxInstances 60\n"
             f"SystemLog {self.home}/proftpd.log\nScoreboardFile {self.home}/scoreboard\nPidFile {self.home}/pid\nDelayEngine off\n"
+            + (f"TransferRate RETR {self.rate_each}\n" if self.rate_each else "")
             + ("" if not self.key else
                "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\nTLSProtocol TLSv1.2 TLSv1.3\n"
                f"TLSECCertificateFile {authority}\nTLSECCertificateKeyFile {self.key}\nTLSLog {self.home}/tls.log\n")
@@ -135,6 +139,7 @@ class Server:
             "anonymous_enable=NO\nlocal_enable=YES\npam_service_name=ftpfs\nchroot_local_user=YES\nallow_writeable_chroot=YES\n"
             f"write_enable=YES\nlocal_umask=022\nsecure_chroot_dir={pam}\nxferlog_enable=NO\n"
             "delay_failed_login=0\nmax_login_fails=3\n"
+            + (f"local_max_rate={self.rate_each << 10}\n" if self.rate_each else "")
             + ("" if not self.key else
                "ssl_enable=YES\nssl_tlsv1=YES\nssl_sslv2=NO\nssl_sslv3=NO\nssl_ciphers=DEFAULT\nrequire_ssl_reuse=YES\n"
                f"strict_ssl_read_eof=YES\nrsa_cert_file={authority}\nrsa_private_key_file={self.key}\n")

@@ -15,8 +15,10 @@ mod state;
 mod streams;
 mod track;
 pub mod version;
+pub mod width;
 
 pub use disk::{DiskCache, DiskUsage};
 pub use listings::Listings;
 pub use reader::{Done, FileId, Reader, ReaderOptions, ReaderUsage};
 pub use version::FileVersion;
+pub use width::WidthOptions;

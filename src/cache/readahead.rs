@@ -7,6 +7,13 @@
 /// leave the gap to a new one. The kernel's readahead is no larger than this.
 pub(super) const NEAR_LEN: u64 = 1 << 20;
 
+/// The same for a reader who has read in order for a while: the kernel has two windows of its readahead on their way at once, doubles them for
+/// who says `POSIX_FADV_SEQUENTIAL` (cat does), and its requests come in any order.
+pub(super) const FAR_LEN: u64 = 4 << 20;
+
+/// So many reads in order are a while.
+const STEPS_MIN: u32 = 8;
+
 /// The first window: 1 MiB, and the 128 KiB that the kernel asks for beyond a read of 1 MiB.
 pub(super) const WINDOW_LEN_START: u64 = (1 << 20) + (128 << 10);
 
@@ -50,25 +57,27 @@ pub(super) enum Access {
 /// The recent reads of a file.
 #[derive(Debug, Default)]
 pub(super) struct Pattern {
-    /// Where each reader left off; the most recent one first.
-    run_ends: Vec<u64>,
+    /// Where each reader left off, and how many reads in order it has made; the most recent one first.
+    runs: Vec<(u64, u32)>,
     jumps: u32,
 }
 
 impl Pattern {
     /// Takes note of a read of `offset..end`.
     pub(super) fn note(&mut self, offset: u64, end: u64) -> Access {
-        let near = |run_end: &u64| run_end.abs_diff(offset) <= NEAR_LEN;
-        match self.run_ends.iter().position(near) {
+        let near = |(run_end, steps): &(u64, u32)| {
+            run_end.abs_diff(offset) <= if *steps >= STEPS_MIN { FAR_LEN } else { NEAR_LEN }
+        };
+        match self.runs.iter().position(near) {
             Some(place) => {
-                let run_end = self.run_ends.remove(place);
-                self.run_ends.insert(0, run_end.max(end));
+                let (run_end, steps) = self.runs.remove(place);
+                self.runs.insert(0, (run_end.max(end), steps.saturating_add(1)));
                 self.jumps = 0;
                 Access::InOrder
             }
             None => {
-                self.run_ends.truncate(RUNS_MAX - 1);
-                self.run_ends.insert(0, end);
+                self.runs.truncate(RUNS_MAX - 1);
+                self.runs.insert(0, (end, 0));
                 self.jumps = self.jumps.saturating_add(1);
                 Access::Jump
             }
@@ -95,6 +104,21 @@ mod tests {
         for start in [256, 128, 512, 384, 640] {
             assert_eq!(pattern.note(start * KIB, (start + 128) * KIB), Access::InOrder, "{start}");
         }
+    }
+
+    #[test]
+    fn readahead_of_four_mebibytes_out_of_order_is_in_order_once_a_reader_is_known() {
+        let mut pattern = Pattern::default();
+        pattern.note(0, MIB);
+        for step in 1..=u64::from(STEPS_MIN) {
+            assert_eq!(pattern.note(step * MIB, (step + 1) * MIB), Access::InOrder);
+        }
+        for start in [12, 9, 11, 10] {
+            assert_eq!(pattern.note(start * MIB, (start + 1) * MIB), Access::InOrder, "{start}");
+        }
+        assert_eq!(pattern.note(20 * MIB, 21 * MIB), Access::Jump);
+        // A reader who has only begun is no such one.
+        assert_eq!(pattern.note(24 * MIB, 25 * MIB), Access::Jump);
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //!
 //! Not here: reads of files with local changes (`filesystem`).
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -22,8 +21,9 @@ use super::disk::DiskCache;
 use super::effects::Effects;
 use super::pieces::Pieces;
 use super::state::State;
-use super::streams::{self, Outcome, Step, StreamKey};
+use super::streams::{self, Beginning, Outcome, Step, StreamKey};
 use super::version::FileVersion;
+use super::width::WidthOptions;
 use crate::protocol::RemotePath;
 use crate::remote::{Remote, RemoteError, RemoteResult};
 
@@ -50,6 +50,8 @@ pub struct ReaderOptions {
     /// For how long a file is taken to be the version that was opened; a stream that begins later asks first, so that
     /// its bytes do not meet those of another version.
     pub version_ttl: Duration,
+    /// How many streams one long read may use, and how that is found.
+    pub width: WidthOptions,
     /// Where blocks are kept beyond the memory and the mount, if anywhere.
     pub disk: Option<Arc<DiskCache>>,
 }
@@ -63,6 +65,7 @@ impl Default for ReaderOptions {
             deadline: Duration::from_secs(60),
             idle_close: Duration::from_secs(15),
             version_ttl: Duration::from_secs(1),
+            width: WidthOptions::default(),
             disk: None,
         }
     }
@@ -215,9 +218,8 @@ impl Shared {
         self.with_state(|state, _| state.confirmed(key, asked));
     }
 
-    /// A stream's thread has started: what its transfer is to bring, and whether that is all that is wanted of it. `None` where it is of no
-    /// more use.
-    pub(super) fn stream_begins(self: &Arc<Self>, key: StreamKey, thread: Thread) -> Option<(Range<u64>, bool)> {
+    /// A stream's thread has started: what its transfer is to bring. `None` where it is of no more use.
+    pub(super) fn stream_begins(self: &Arc<Self>, key: StreamKey, thread: Thread) -> Option<Beginning> {
         self.with_state(|state, _| state.stream_begins(key, thread))
     }
 

@@ -6,6 +6,9 @@
 //! given up may still wait for the server, at most for the server's own deadlines); reads that wait by
 //! [`WAITING_MAX`], with the blocks they hold. A stream beside that owns the one block that it is filling.
 
+mod room;
+mod stripes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,17 +21,16 @@ use super::effects::{Effects, StreamStart};
 use super::pieces::Pieces;
 use super::readahead::{NEAR_LEN, PARTS_MAX, PICK_LEN_MAX, SMALL_REST_LEN};
 use super::reader::{Done, FileId, ReaderOptions, ReaderUsage};
-use super::streams::{Outcome, Phase, Step, Stream, StreamKey};
+use super::streams::{Beginning, Kind, Outcome, Phase, Step, Stream, StreamKey};
 use super::track::{Track, WaitingRead};
 use super::version::FileVersion;
+use super::width::FoundWidth;
 use crate::protocol::RemotePath;
 use crate::remote::RemoteError;
+use room::{Room, Wish};
 
 /// Reads that may wait at once; the kernel sends a few hundred at most. One more is refused.
 const WAITING_MAX: usize = 4096;
-
-/// Streams of one file at once, picks aside: two readers in order and one that jumps about do not hinder each other.
-const STREAMS_PER_FILE_MAX: usize = 3;
 
 /// How long to wait before the next attempt, after the first, second, third failure in a row; then it is given up.
 /// What can be cured by a new connection at once has been tried below already.
@@ -42,27 +44,6 @@ struct Deadline {
     at: Instant,
     file: FileId,
     version: VersionId,
-}
-
-/// Whether one more stream may be started.
-#[derive(PartialEq, Eq)]
-enum Room {
-    Free,
-    /// All streams of this file are awaited.
-    FileFull,
-    /// All streams of all files are awaited.
-    AllBusy,
-    /// Too many threads of streams that were given up have not ended yet.
-    Ending,
-}
-
-/// The stream that a read needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    InOrder,
-    Pick,
-    /// There are others in this file. They are over soon, and it takes the place of one: nobody who reads in order has to give way to it.
-    AnotherPick,
 }
 
 /// See the module's documentation.
@@ -81,6 +62,10 @@ pub(super) struct State {
     /// The reads that wait, by number: all wait equally long, so the first one's deadline is the next.
     deadlines: BTreeMap<u64, Deadline>,
     next_number: u64,
+    /// Who reads with several streams.
+    striped: Option<(FileId, VersionId)>,
+    found_width: FoundWidth,
+    no_stripes_until: Option<Instant>,
     sweep_at: usize,
     closed: bool,
 }
@@ -102,6 +87,9 @@ impl State {
             hungry: Vec::new(),
             deadlines: BTreeMap::new(),
             next_number: 0,
+            striped: None,
+            found_width: FoundWidth::default(),
+            no_stripes_until: None,
             sweep_at: SWEEP_AT_MIN,
             closed: false,
         }
@@ -124,6 +112,8 @@ impl State {
         let access = track.note(offset, end);
         track.follow(access, offset, end, false, self.window_len_max);
         effects.wake(track.resume());
+        let id = track.id;
+        self.extend_stripes(file, id, effects);
         Some(pieces)
     }
 
@@ -213,6 +203,7 @@ impl State {
             track.follow(access, offset, end, true, window_len_max);
             effects.wake(track.resume());
         }
+        self.extend_stripes(file, id, effects);
     }
 
     /// The version of a stream's track, where it is too long ago that the server was known to have it.
@@ -228,15 +219,17 @@ impl State {
         }
     }
 
-    /// A stream's thread has started; what it is to bring, and whether that is all that is wanted of it. `None` where it is of no more use.
-    pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<(Range<u64>, bool)> {
-        let stream = find(&mut self.tracks, key.file, key.version)?.stream(key.number)?;
-        Some((stream.begin(thread), stream.is_pick))
+    /// A stream's thread has started; what it is to bring. `None` where it is of no more use.
+    pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<Beginning> {
+        Some(find(&mut self.tracks, key.file, key.version)?.stream(key.number)?.begin(thread))
     }
 
     /// What a stream does next. One that stops is not held from then on, so no read relies on it.
     pub(super) fn next_step(&mut self, key: StreamKey, is_wanted: bool, now: Instant) -> Step {
         let is_wanted = is_wanted || self.pressing() > self.yielding();
+        if is_wanted {
+            self.stripe_is_wanted(key);
+        }
         let step = self.find_step(key, is_wanted, now);
         if step == Step::Stop {
             self.remove_stream(key);
@@ -281,7 +274,8 @@ impl State {
             }
         }
         let until = stream.last_used + self.options.idle_close;
-        if stream.yielding || stream.is_pick || (is_random && !stream.in_order) || now >= until {
+        let is_done = stream.kind != Kind::InOrder || stream.position >= stream.end;
+        if stream.yielding || is_done || (is_random && !stream.in_order) || now >= until {
             return Step::Stop;
         }
         stream.phase = Phase::Parked;
@@ -330,10 +324,12 @@ impl State {
     ) -> Option<(Arc<DiskEntry>, BlockIndex, Block)> {
         let track = find(&mut self.tracks, key.file, key.version)?;
         let stream = track.stream(key.number)?;
-        let range = offset..offset.saturating_add(bytes.len() as u64);
+        let (range, now) = (offset..offset.saturating_add(bytes.len() as u64), Instant::now());
         stream.position = range.end;
-        stream.last_progress = Instant::now();
+        stream.last_progress = now;
         track.failures = 0;
+        self.measure(key, &range, now, effects);
+        let track = find(&mut self.tracks, key.file, key.version)?;
         serve(track, &mut self.deadlines, offset, &bytes, effects);
         if self.blocks.covers(key.version, range) {
             return None;
@@ -347,8 +343,11 @@ impl State {
     /// A stream's thread ends: what it leaves undone is given to another, or given up.
     pub(super) fn stream_over(&mut self, key: StreamKey, outcome: Outcome, effects: &mut Effects) {
         self.threads -= 1;
+        let is_stripe = self.stripe_over(key, &outcome);
         let was_held = self.remove_stream(key);
         match outcome {
+            // Whoever waits for it gets another one, and its errors.
+            Outcome::Failed(error) if is_stripe && error != RemoteError::Changed => {}
             // An error of one that nobody relies on any more concerns nobody.
             Outcome::Failed(error) if was_held => self.stream_failed(key, error, effects),
             Outcome::Failed(_) | Outcome::Stopped => {}
@@ -358,6 +357,7 @@ impl State {
             self.plan(file, version, effects);
         }
         self.plan(key.file, key.version, effects);
+        self.extend_stripes(key.file, key.version, effects);
     }
 
     fn stream_failed(&mut self, key: StreamKey, error: RemoteError, effects: &mut Effects) {
@@ -503,9 +503,10 @@ impl State {
             let is_pick = track.pattern.is_random() && wanted.end - wanted.start <= PICK_LEN_MAX && !is_known;
             let wish = match is_pick {
                 false => Wish::InOrder,
-                true if track.streams.iter().any(|stream| stream.is_pick) => Wish::AnotherPick,
+                true if track.streams.iter().any(|stream| stream.kind == Kind::Pick) => Wish::AnotherPick,
                 true => Wish::Pick,
             };
+            self.end_stripes_of_others(file, version);
             let room = self.make_room(file, version, wish, effects);
             let number = self.number();
             let Some(track) = find(&mut self.tracks, file, version) else { return };
@@ -517,65 +518,23 @@ impl State {
                 }
                 return;
             }
-            let key = StreamKey { file, version, number };
             let delay = track.failures.checked_sub(1).and_then(|place| RETRY_DELAYS.get(place)).copied();
-            track.streams.push(Stream::new(number, &wanted, track.version.size, is_pick, self.window_len_max));
-            self.active.push(key);
-            self.threads += 1;
-            effects.streams.push(StreamStart { key, path: track.path.clone(), delay: delay.unwrap_or_default() });
+            let kind = if is_pick { Kind::Pick } else { Kind::InOrder };
+            // What stripes bring is not brought twice.
+            let stripes = track.streams.iter().filter(|stream| stream.kind == Kind::Stripe && !stream.yielding);
+            let next = stripes.map(|stream| stream.position).filter(|position| *position > wanted.start).min();
+            let mut stream = Stream::new(number, &wanted, track.version.size, kind, self.window_len_max);
+            stream.end = stream.end.min(next.unwrap_or(u64::MAX));
+            self.start(StreamKey { file, version, number }, stream, delay.unwrap_or_default(), effects);
         }
     }
 
-    /// Ends streams that nobody waits for where one more would be too many.
-    fn make_room(&mut self, file: FileId, version: VersionId, wish: Wish, effects: &mut Effects) -> Room {
-        let is_ours = |key: &StreamKey| (key.file, key.version) == (file, version);
-        let streams = find(&mut self.tracks, file, version).map_or(&[][..], |track| &track.streams);
-        let ours = streams.iter().filter(|stream| !stream.is_pick).count();
-        if wish == Wish::InOrder && ours >= STREAMS_PER_FILE_MAX && !self.end_idle_stream(is_ours, effects) {
-            return Room::FileFull;
-        }
-        let is_full = self.active.len() >= self.options.streams_max;
-        if is_full && (wish == Wish::AnotherPick || !self.end_idle_stream(|_| true, effects)) {
-            return Room::AllBusy;
-        }
-        if self.threads >= 2 * self.options.streams_max { Room::Ending } else { Room::Free }
-    }
-
-    /// Ends a stream, among those `filter` lets through, which nobody waits for: one that no reader has followed, or else the one that was used
-    /// longest ago.
-    fn end_idle_stream(&mut self, filter: impl Fn(&StreamKey) -> bool, effects: &mut Effects) -> bool {
-        let mut idlest: Option<((bool, Instant), StreamKey, Option<Thread>)> = None;
-        for key in self.active.iter().copied().filter(filter) {
-            let Some(stream) = find(&mut self.tracks, key.file, key.version).and_then(|track| track.stream(key.number))
-            else {
-                continue;
-            };
-            let used = (stream.in_order, stream.last_used);
-            if !stream.is_awaited() && idlest.as_ref().is_none_or(|(least, ..)| used < *least) {
-                idlest = Some((used, key, stream.wake()));
-            }
-        }
-        let Some((_, key, thread)) = idlest else { return false };
-        effects.wake(thread);
-        self.remove_stream(key)
-    }
-
-    /// How many streams are to make room.
-    fn pressing(&self) -> usize {
-        self.hungry.iter().filter(|(_, _, presses)| *presses).count()
-    }
-
-    /// How many streams are about to make room for the hungry ones.
-    fn yielding(&self) -> usize {
-        // Without the hungry, which is nearly always, nobody asks.
-        if self.hungry.is_empty() {
-            return 0;
-        }
-        let is_yielding = |key: &&StreamKey| {
-            let tracks = self.tracks.get(&key.file).into_iter().flatten();
-            tracks.flat_map(|track| &track.streams).any(|stream| stream.number == key.number && stream.yielding)
-        };
-        self.active.iter().filter(is_yielding).count()
+    fn start(&mut self, key: StreamKey, stream: Stream, delay: Duration, effects: &mut Effects) {
+        let Some(track) = find(&mut self.tracks, key.file, key.version) else { return };
+        track.streams.push(stream);
+        self.active.push(key);
+        self.threads += 1;
+        effects.streams.push(StreamStart { key, path: track.path.clone(), delay });
     }
 
     /// Holds a stream no longer; its thread sees that at its next step. Returns whether it was held.

@@ -1,7 +1,8 @@
 //! Streams: one RETR each, in a thread of its own, that brings a file's bytes in order.
 //!
 //! A stream in order brings whole blocks, and goes ahead of its reader. A *pick* brings what one read at a place of its own wants, and
-//! ends: it fits what TCP sends in its first round trip, where a block needs three more.
+//! ends: it fits what TCP sends in its first round trip, where a block needs three more. A *stripe* brings a range ahead of a reader whom one
+//! connection does not satisfy.
 //!
 //! [`Stream`] is what the reader's state holds of one: how far it has come and how far it may go. [`run`] is its
 //! thread: it asks the state for the next [`Step`], takes it without any lock, and hands in what came of it. A
@@ -20,11 +21,14 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::blocks::{BLOCK_LEN, Block, BlockIndex, VersionId};
-use super::readahead::{NEAR_LEN, WINDOW_LEN_START, page_end, page_start};
+use super::readahead::{FAR_LEN, NEAR_LEN, WINDOW_LEN_START, page_end, page_start};
 use super::reader::{FileId, Shared};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
 use crate::remote::{ReadStream, RemoteError, RemoteResult};
+
+/// How long a stripe waits for a connection to be logged in.
+const STRIPE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which stream of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,24 @@ pub(super) enum Phase {
     Parked,
 }
 
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Reading in order: it goes on ahead of its reader.
+    InOrder,
+    /// It brings what one read at random wants, and nothing else.
+    Pick,
+    /// It brings a range ahead of a reader in order that one connection does not satisfy, on a connection that nobody waits for.
+    Stripe,
+}
+
+/// What a stream's thread is to open.
+#[derive(Debug, Clone)]
+pub(super) struct Beginning {
+    pub(super) kind: Kind,
+    pub(super) range: Range<u64>,
+}
+
 /// A stream as the reader's state sees it.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -55,10 +77,9 @@ pub(super) struct Stream {
     pub(super) demand_end: u64,
     /// How far it may go: the demand, and the window ahead of the reader.
     pub(super) goal: u64,
-    /// Where it ends; the file's end but for a pick.
+    /// Where it ends; the file's end but for a pick, for a stripe, and before one.
     pub(super) end: u64,
-    /// It brings what one read at random wants, and nothing else.
-    pub(super) is_pick: bool,
+    pub(super) kind: Kind,
     /// How many bytes it goes ahead of its reader.
     pub(super) window_len: u64,
     /// Whether a reader has followed it in order.
@@ -73,17 +94,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream that is to begin with the bytes of `wanted` in a file that ends at `file_end`; nothing else is fetched if `is_pick`.
-    pub(super) fn new(number: u64, wanted: &Range<u64>, file_end: u64, is_pick: bool, window_len_max: u64) -> Self {
+    /// A stream that is to begin with the bytes of `wanted` in a file that ends at `file_end`; a pick or a stripe brings nothing else.
+    pub(super) fn new(number: u64, wanted: &Range<u64>, file_end: u64, kind: Kind, window_len_max: u64) -> Self {
         let (position, now) = (page_start(wanted.start), Instant::now());
-        let end = if is_pick { page_end(wanted.end).min(file_end) } else { file_end };
+        let end = if kind == Kind::InOrder { file_end } else { page_end(wanted.end).min(file_end) };
         Self {
             number,
             position,
             demand_end: position,
-            goal: if is_pick { end } else { position },
+            goal: if kind == Kind::InOrder { position } else { end },
             end,
-            is_pick,
+            kind,
             window_len: WINDOW_LEN_START.min(window_len_max),
             in_order: false,
             phase: Phase::Starting,
@@ -101,8 +122,10 @@ impl Stream {
 
     /// Whether the byte at `offset` comes from it soon enough, so that no other stream is needed for it.
     pub(super) fn can_bring(&self, offset: u64) -> bool {
-        let reach = self.demand_end.max(self.position).saturating_add(NEAR_LEN).min(self.end);
-        let end = if self.yielding { self.goal } else { reach };
+        let near = self.demand_end.max(self.position).saturating_add(NEAR_LEN);
+        // It will come to what is in its window in any case.
+        let far = if self.in_order { self.position.saturating_add(FAR_LEN).min(self.goal) } else { 0 };
+        let end = if self.yielding { self.goal } else { near.max(far).min(self.end) };
         self.position <= offset && offset < end
     }
 
@@ -126,7 +149,11 @@ impl Stream {
     /// whether more of the block is wanted.
     pub(super) fn piece_end(&self) -> u64 {
         let end = BlockIndex::containing(self.position).next().offset().min(self.goal);
-        if self.is_awaited() && !self.in_order { end.min(page_end(self.demand_end)) } else { end }
+        if self.is_awaited() && !self.in_order && self.kind != Kind::Stripe {
+            end.min(page_end(self.demand_end))
+        } else {
+            end
+        }
     }
 
     /// Lets it go on where it has room to: at once for a demand, else once half of its window is used up, so that
@@ -145,10 +172,10 @@ impl Stream {
     }
 
     /// Begins: the thread is known from now on, the position fixed. Returns what it is to bring.
-    pub(super) fn begin(&mut self, thread: Thread) -> Range<u64> {
+    pub(super) fn begin(&mut self, thread: Thread) -> Beginning {
         self.phase = Phase::Flowing;
         self.thread = Some(thread);
-        self.position..self.end
+        Beginning { kind: self.kind, range: self.position..self.end }
     }
 }
 
@@ -206,9 +233,8 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
         thread::sleep(delay);
     }
     confirm_version(shared, key, path)?;
-    let Some((range, is_pick)) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
-    let mut stream =
-        if is_pick { shared.remote().open_range(path, range) } else { shared.remote().open_read(path, range.start) }?;
+    let Some(beginning) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
+    let Some(mut stream) = open(shared, path, beginning)? else { return Ok(()) };
     let me = thread::current();
     stream.on_wanted(Box::new(move || me.unpark()));
     loop {
@@ -222,6 +248,19 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
             }
             Step::Park { until } => thread::park_timeout(until.saturating_duration_since(Instant::now())),
             Step::Stop => return Ok(()),
+        }
+    }
+}
+
+/// Begins the transfer; `None` where nothing that nobody waits for can be begun now.
+fn open(shared: &Shared, path: &RemotePath, beginning: Beginning) -> RemoteResult<Option<Box<dyn ReadStream>>> {
+    let Beginning { kind, range } = beginning;
+    match kind {
+        Kind::InOrder => shared.remote().open_read(path, range.start).map(Some),
+        Kind::Pick => shared.remote().open_range(path, range).map(Some),
+        Kind::Stripe => {
+            let connection = shared.remote().idle_connection(STRIPE_PATIENCE);
+            connection.map(|connection| connection.open_range(path, range)).transpose()
         }
     }
 }

@@ -12,8 +12,9 @@ use super::disk::DiskEntry;
 use super::pieces::Pieces;
 use super::readahead::{Access, NEAR_LEN, Pattern, page_start};
 use super::reader::Done;
-use super::streams::{Phase, Stream};
+use super::streams::{Kind, Phase, Stream};
 use super::version::FileVersion;
+use super::width::Width;
 use crate::protocol::RemotePath;
 
 /// A read that waits for blocks. It holds those that have come, so that none of them can go again meanwhile.
@@ -37,6 +38,12 @@ pub(super) struct Track {
     pub(super) failures: usize,
     /// A read waits for a stream that could not be started, for there are too many.
     pub(super) is_short_of_streams: bool,
+    /// How many streams its reader in order uses.
+    pub(super) width: Width,
+    /// Where that reader is.
+    pub(super) reader_end: u64,
+    /// The end of what was given to streams for it.
+    pub(super) given_end: u64,
     /// What the local disk has of it, where it is kept there.
     pub(super) disk: Option<Arc<DiskEntry>>,
 }
@@ -54,6 +61,9 @@ impl Track {
             confirmed: Instant::now(),
             failures: 0,
             is_short_of_streams: false,
+            width: Width::default(),
+            reader_end: 0,
+            given_end: 0,
             disk: None,
         }
     }
@@ -106,7 +116,29 @@ impl Track {
 
     /// Takes note of a read of `offset..end`.
     pub(super) fn note(&mut self, offset: u64, end: u64) -> Access {
-        self.pattern.note(offset, end)
+        let access = self.pattern.note(offset, end);
+        match access {
+            Access::InOrder => self.reader_end = self.reader_end.max(end),
+            Access::Jump => {
+                self.end_stripes();
+                self.reader_end = end;
+            }
+        }
+        access
+    }
+
+    /// Lets one stream do again for reading in order; stripes serve those who wait already, and end.
+    pub(super) fn end_stripes(&mut self) {
+        self.width = Width::default();
+        self.given_end = 0;
+        let size = self.version.size;
+        for stream in &mut self.streams {
+            match stream.kind {
+                Kind::InOrder => stream.end = size,
+                Kind::Pick => {}
+                Kind::Stripe => stream.give_way(),
+            }
+        }
     }
 
     /// Lets the stream that the reader of `offset..end` follows go on ahead of it.
@@ -151,7 +183,7 @@ fn nearest(streams: &mut [Stream], offset: u64) -> Option<&mut Stream> {
     }
     let starting = streams.iter_mut().find(|stream| {
         let is_behind = offset < stream.position && stream.position - offset <= NEAR_LEN;
-        stream.phase == Phase::Starting && !stream.is_pick && is_behind
+        stream.phase == Phase::Starting && stream.kind == Kind::InOrder && is_behind
     })?;
     starting.position = page_start(offset);
     Some(starting)
@@ -162,7 +194,7 @@ fn nearest(streams: &mut [Stream], offset: u64) -> Option<&mut Stream> {
 fn followed(streams: &mut [Stream], offset: u64, end: u64) -> Option<&mut Stream> {
     let is_followed = |stream: &&mut Stream| {
         !stream.yielding
-            && !stream.is_pick
+            && stream.kind == Kind::InOrder
             && stream.position <= end.saturating_add(stream.window_len).saturating_add(NEAR_LEN)
             && stream.position.saturating_add(NEAR_LEN) >= offset
     };

@@ -4,7 +4,7 @@
 //! having shown an [`Access`] that allows it.
 
 use super::{Access, FilesystemError, FilesystemOptions, FilesystemResult};
-use crate::cache::{DiskCache, DiskUsage, FileId, FileVersion, Reader, ReaderOptions, ReaderUsage};
+use crate::cache::{DiskCache, DiskUsage, FileId, FileVersion, Reader, ReaderOptions, ReaderUsage, WidthOptions};
 use crate::protocol::RemotePath;
 use crate::remote::{Abilities, Connections, Remote, RemoteResult};
 use std::fs::File;
@@ -26,6 +26,10 @@ impl Server {
             streams_max: options.streams_max,
             deadline: options.operation_timeout,
             version_ttl: options.attr_timeout,
+            width: WidthOptions {
+                streams_max: if options.prefetch { WidthOptions::default().streams_max } else { 1 },
+                ..WidthOptions::default()
+            },
             disk: options.disk.clone(),
             ..ReaderOptions::default()
         };

@@ -3,12 +3,13 @@
 //! Nothing here is tried again. A guess that fails has cost nobody anything, and whoever comes to need what it was about asks by
 //! the usual way, with all its attempts.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::server::Server;
+use super::{Listing, ReadStream, counted, read_range};
 use crate::pool::{Lease, OperationKind};
 use crate::protocol::command::Command;
 use crate::protocol::{Entry, RemotePath};
@@ -28,6 +29,13 @@ pub trait IdleConnection: Send {
     /// [`RemoteError::Changed`] where it has another size, [`RemoteError::Interrupted`] where somebody has come to need the connection;
     /// as for [`super::Remote::open_read`], without a look at what a refusal means.
     fn fetch(self: Box<Self>, path: &RemotePath, size: u64) -> RemoteResult<Fetched>;
+
+    /// Starts reading a range of a file, in one attempt; as for [`super::Remote::open_range`].
+    ///
+    /// # Errors
+    /// As for [`super::Remote::open_read`], without a look at what a refusal means; [`RemoteError::Unsupported`] where it cannot be proved that
+    /// the server can begin at an offset.
+    fn open_range(self: Box<Self>, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>>;
 }
 
 /// A file that was fetched.
@@ -77,6 +85,11 @@ impl IdleConnection for FtpIdleConnection {
         })?;
         drop(lease);
         Ok(Fetched { entry: server.file_told(path, &answers), bytes })
+    }
+
+    fn open_range(self: Box<Self>, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
+        let Self { server, lease } = *self;
+        counted::read(&server, || read_range::open_range_on(&server, lease, path, range.start))
     }
 }
 

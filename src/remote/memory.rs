@@ -13,6 +13,7 @@ use super::{
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use streams::{MemoryRead, MemoryWrite};
@@ -614,6 +615,10 @@ impl IdleConnection for MemoryRemote {
             false => stream.read(rest),
         })?;
         Ok(Fetched { bytes, entry: None })
+    }
+
+    fn open_range(self: Box<Self>, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
+        Remote::open_read(&*self, path, range.start)
     }
 }
 

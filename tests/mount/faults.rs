@@ -128,7 +128,7 @@ pub(crate) fn connections_dropped_when_idle_are_not_missed(kind: ServerKind) {
 }
 
 pub(crate) fn writer_goes_at_the_pace_of_a_slower_server(kind: ServerKind) {
-    let settings = ServerSettings { upload_kib_per_second: Some(20 << 10), ..ServerSettings::default() };
+    let settings = ServerSettings { kib_per_second: Some(20 << 10), ..ServerSettings::default() };
     let Some(server) = Server::start(kind, settings) else { return };
     let mount = Mount::start(&server, &["--staging-size", "4M"]);
     if !mount.is_real() {
@@ -210,4 +210,20 @@ pub(crate) fn wrong_password_mounts_nothing_and_says_so(kind: ServerKind) {
     assert!(!refused.status.success());
     assert!(refused.message.contains("530"), "{}", refused.message);
     assert!(!refused.message.contains("wrong\n"), "the password is in its log: {}", refused.message);
+}
+
+pub(crate) fn long_read_takes_several_connections_where_each_has_its_own_rate(kind: ServerKind) {
+    const KIB_PER_SECOND: u32 = 4 << 10;
+    const LEN: u64 = 48 << 20;
+    let settings = ServerSettings { kib_per_second: Some(KIB_PER_SECOND), ..ServerSettings::default() };
+    let Some(server) = Server::start(kind, settings) else { return };
+    put(&server, big_file(), "big");
+    let mount = Mount::start(&server, &[]);
+    let begun = Instant::now();
+    mount.shell(&format!("head -c {LEN} big | cmp - <(head -c {LEN} \"$1\")"), &[big_file()]);
+    let took = begun.elapsed();
+    // The server gives no single connection more than that.
+    let alone = Duration::from_secs((LEN >> 10) / u64::from(KIB_PER_SECOND));
+    assert!(took < alone * 4 / 5, "{took:?}, and one connection takes {alone:?}");
+    mount.unmount();
 }

@@ -90,8 +90,8 @@ pub(crate) struct ServerSettings {
     pub(crate) connections_max: Option<u32>,
     /// After how much silence it closes a control connection; whole seconds. Pure-FTPd knows minutes only and ignores it.
     pub(crate) idle_timeout: Option<Duration>,
-    /// How many KiB a second it takes: vsftpd and proftpd only.
-    pub(crate) upload_kib_per_second: Option<u32>,
+    /// How many KiB a second it gives each transfer: vsftpd and proftpd only.
+    pub(crate) kib_per_second: Option<u32>,
     /// After how many entries it cuts a listing short: Pure-FTPd only.
     pub(crate) listing_max: Option<u32>,
     /// Whether it lets uploads begin within a file: ProFTPD only; of the others some always do.
@@ -356,7 +356,7 @@ impl Server {
         if let Some(idle) = self.settings.idle_timeout {
             lines += &format!("idle_session_timeout={}\n", idle.as_secs());
         }
-        if let Some(rate) = self.settings.upload_kib_per_second {
+        if let Some(rate) = self.settings.kib_per_second {
             lines += &format!("local_max_rate={}\n", rate * 1024);
         }
         if let Some((tls, files)) = self.tls() {
@@ -419,8 +419,8 @@ impl Server {
         if let Some(idle) = self.settings.idle_timeout {
             lines += &format!("TimeoutIdle {}\n", idle.as_secs());
         }
-        if let Some(rate) = self.settings.upload_kib_per_second {
-            lines += &format!("TransferRate STOR,APPE {rate}\n");
+        if let Some(rate) = self.settings.kib_per_second {
+            lines += &format!("TransferRate RETR,STOR,APPE {rate}\n");
         }
         if self.settings.restarted_uploads {
             lines += "AllowStoreRestart on\n";

@@ -10,10 +10,12 @@ use proptest::prelude::*;
 use super::super::blocks::BLOCK_LEN;
 use super::*;
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
-use crate::remote::{Abilities, Listing, ReadStream, Space, WriteMode, WriteStream};
+use crate::remote::{Abilities, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream};
 
 mod at_random;
+mod bounds;
 mod on_disk;
+mod striped;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -59,6 +61,13 @@ struct Script {
     asked: usize,
     /// Where each stream was opened.
     opened: Vec<u64>,
+    /// Whether there are connections that nobody waits for; what they were opened for.
+    has_idle: bool,
+    stripes: Vec<std::ops::Range<u64>>,
+    /// Bytes a second of one stream, and of all together.
+    rate_each: Option<u64>,
+    rate_of_all: Option<u64>,
+    busy_until: Option<Instant>,
     /// Of which no more than a range was wanted.
     ranges: Vec<std::ops::Range<u64>>,
     bytes: u64,
@@ -137,8 +146,10 @@ impl ReadStream for ScriptedStream {
         buffer[..bytes.len()].copy_from_slice(&bytes);
         self.position += count;
         script.bytes += count;
+        let pause = script.pause(count);
         drop(script);
         self.scripted.changed.notify_all();
+        thread::sleep(pause);
         Ok(count as usize)
     }
 
@@ -157,7 +168,44 @@ impl Drop for ScriptedStream {
     }
 }
 
+impl Script {
+    /// How long these bytes take.
+    fn pause(&mut self, count: u64) -> Duration {
+        let time = |rate| Duration::from_secs_f64(count as f64 / rate as f64);
+        let now = Instant::now();
+        if let Some(rate) = self.rate_of_all {
+            // Who wakes late catches up: the link was there meanwhile.
+            let before = now.checked_sub(Duration::from_millis(200)).unwrap_or(now);
+            self.busy_until = Some(self.busy_until.map_or(now, |until| until.max(before)) + time(rate));
+        }
+        let of_all = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        of_all.max(self.rate_each.map_or(Duration::ZERO, time))
+    }
+}
+
+impl IdleConnection for Server {
+    fn list(self: Box<Self>, _: &RemotePath) -> RemoteResult<Listing> {
+        unreachable!("a reader only reads")
+    }
+    fn fetch(self: Box<Self>, _: &RemotePath, _: u64) -> RemoteResult<Fetched> {
+        unreachable!("a reader reads ranges on these")
+    }
+    fn open_range(
+        self: Box<Self>,
+        path: &RemotePath,
+        range: std::ops::Range<u64>,
+    ) -> RemoteResult<Box<dyn ReadStream>> {
+        self.0.script.lock().stripes.push(range.clone());
+        Remote::open_read(&*self, path, range.start)
+    }
+}
+
 impl Remote for Server {
+    fn idle_connection(&self, _: Duration) -> Option<Box<dyn IdleConnection>> {
+        let has_idle = self.0.script.lock().has_idle;
+        has_idle.then(|| Box::new(Self(Arc::clone(&self.0))) as Box<dyn IdleConnection>)
+    }
+
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
         let mut script = self.0.script.lock();
         script.opened.push(offset);
@@ -570,75 +618,6 @@ fn read_is_answered_within_its_deadline_when_the_server_hangs() {
         assert!(begun.elapsed() >= deadline);
         server.set(|script| hold(script, false));
         assert_reads(&reader, &version(8 * MIB), 0, 1000);
-    }
-}
-
-#[test]
-fn threads_stay_bounded_when_the_server_hangs() {
-    let server = Scripted::with_file(64 * MIB);
-    server.set(|script| script.opening_held = true);
-    let bounds = ReaderOptions { deadline: Duration::from_millis(10), streams_max: 2, ..options() };
-    let reader = reader(&server, bounds);
-    for place in 0..12 {
-        let result = read(&reader, &version(64 * MIB), place * 4 * MIB, 1000);
-        assert!(matches!(result, Err(RemoteError::TimedOut { .. })));
-    }
-    assert!(server.opened().len() <= 4);
-    server.set(|script| script.opening_held = false);
-    server.until("the late ones have ended", |script| script.streams == 0);
-}
-
-#[test]
-fn streams_of_many_files_stay_within_their_bound_and_all_are_served() {
-    let server = Scripted::with_file(8 * MIB);
-    let reader = reader(&server, ReaderOptions { streams_max: 2, ..options() });
-    let (sender, receiver) = mpsc::channel();
-    for file in 0..12 {
-        for offset in [0, 4 * MIB] {
-            let sender = sender.clone();
-            let done = move |result| sender.send((offset, result)).unwrap_or(());
-            reader.read(FileId(file), &path(), &version(8 * MIB), offset, 300_000, Box::new(done));
-        }
-    }
-    for _ in 0..24 {
-        let (offset, result) = receiver.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(result, Ok(content(0, offset, offset + 300_000)));
-    }
-    // Those that end are dropped by their threads, so a new one may be there a moment before.
-    assert!(server.script.lock().streams_most <= 4);
-}
-
-#[test]
-fn closed_reader_answers_who_still_waits() {
-    let server = Scripted::with_file(8 * MIB);
-    server.set(|script| script.held = true);
-    let reader = reader(&server, options());
-    let waiting = start(&reader, &version(8 * MIB), 0, 1000);
-    drop(reader);
-    assert!(matches!(waiting.wait(), Err(RemoteError::Unreachable { .. })));
-    server.set(|script| script.held = false);
-    server.until("the stream has ended", |script| script.streams == 0);
-}
-
-#[test]
-fn answer_that_panics_costs_no_other_read() {
-    let server = Scripted::with_file(MIB);
-    server.set(|script| script.held = true);
-    let reader = reader(&server, options());
-    reader.read(FILE, &path(), &version(MIB), 0, 10, Box::new(|_| panic!("on purpose")));
-    let other = start(&reader, &version(MIB), 0, 10);
-    server.set(|script| script.held = false);
-    assert_eq!(other.wait(), Ok(content(0, 0, 10)));
-}
-
-#[test]
-fn cache_smaller_than_a_read_still_serves_it() {
-    let size = 6 * MIB + 5;
-    let server = Scripted::with_file(size);
-    let reader = reader(&server, ReaderOptions { cache_bytes_max: 0, ..options() });
-    assert_reads(&reader, &version(size), 0, size);
-    for offset in (0..size).step_by(100_000) {
-        assert_reads(&reader, &version(size), offset, 100_000);
     }
 }
 
