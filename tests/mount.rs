@@ -49,6 +49,7 @@ macro_rules! all_facts_and {
             facts! { $kind:
                 reading {
                     tree_of_2000_files_is_listed_and_read_as_it_is
+                    links_among_many_names_are_shown_as_links
                     file_of_300_mib_is_read_and_written_as_it_is
                 }
                 cache_directory {

@@ -189,7 +189,7 @@ def run(given, link, server, home, ftpfs, peers, say):
     """All of it; prints the figures and keeps them as JSON."""
     make_files(server.folder, given.names)
     rclone = [peer for peer in peers if peer.name == "rclone"]
-    takers = [ftpfs, *rclone]
+    takers = [client for client in (ftpfs, *rclone) if client]
     result = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"), "server": server.version(),
         "rtt_ms": given.rtt, "mbit": given.rate, "machine": measure.machine(), "load": os.getloadavg()[0],

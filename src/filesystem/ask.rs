@@ -4,9 +4,9 @@
 //! listed; a name that is known but too old is asked for alone, and the second such name lists the directory again.
 
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
-use crate::cache::listings::{Flight, Known, Record, Snapshot, needs_exact_time};
+use crate::cache::listings::{Coming, Flight, Known, Lead, Record, Shown, Snapshot, needs_exact_time};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath};
-use crate::remote::{Listing, RemoteError, RemoteResult};
+use crate::remote::{Listing, Remote, RemoteError, RemoteResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const LISTINGS_JOINED_MAX: usize = 4;
 /// How long a listing that nobody asked for is waited for at least before one asks oneself.
 const AHEAD_PATIENCE_MIN: Duration = Duration::from_millis(50);
+/// With fewer names than this a listing is shown when all of it is there.
+const SHOWN_EARLY_MIN: usize = 1000;
 /// How many exact times are asked for at once.
 const TIMES_MAX: usize = 1000;
 /// How often a question about times is put again because somebody else's batch did not hold the file.
@@ -178,13 +180,31 @@ impl Filesystem {
         directory: &RemotePath,
         age_max: Duration,
     ) -> FilesystemResult<Arc<Snapshot>> {
+        match self.list_early(access, directory, age_max, None)? {
+            Some(snapshot) => Ok(snapshot),
+            None => {
+                Err(FilesystemError::Failed { reason: "a listing was shown early to one who wanted all of it".into() })
+            }
+        }
+    }
+
+    /// As [`Self::list`]. Of one with many names `early` is given the beginning as soon as that is there; to who joins a
+    /// listing that is all (`None`), while who makes it brings it to its end here.
+    pub(super) fn list_early(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        age_max: Duration,
+        mut early: Option<&mut dyn FnMut(Coming)>,
+    ) -> FilesystemResult<Option<Arc<Snapshot>>> {
         let asked = self.clock.instant();
         for _ in 0..LISTINGS_JOINED_MAX {
             let remote = self.server.ask(access)?;
             let follower = match self.listings.begin_listing(directory, self.clock.instant()) {
                 Flight::Lead(lead) => {
-                    let listed = self.fetch_listing(directory, || remote.list(directory));
-                    return Ok(self.listings.install(lead, listed)?);
+                    let listed =
+                        self.fetch_listing(directory, || fetch_in_parts(remote, directory, &lead, early.take()));
+                    return Ok(Some(self.listings.install(lead, listed)?));
                 }
                 Flight::Follow(follower) => follower,
             };
@@ -196,8 +216,19 @@ impl Filesystem {
             } else {
                 self.options.operation_timeout
             };
-            match follower.wait(patience) {
-                Ok(Some(snapshot)) if is_young => return Ok(snapshot),
+            let landed = match &mut early {
+                Some(early) if is_young => match follower.wait_shown(patience) {
+                    Ok(Shown::Coming(coming)) => {
+                        early(coming);
+                        return Ok(None);
+                    }
+                    Ok(Shown::Landed(landed)) => Ok(landed),
+                    Err(error) => Err(error),
+                },
+                _ => follower.wait(patience),
+            };
+            match landed {
+                Ok(Some(snapshot)) if is_young => return Ok(Some(snapshot)),
                 Err(error) if is_young && !follower.is_ahead() => return Err(error.into()),
                 // Too old, or by one whom nobody waited for.
                 _ => self.listings.take_over(&follower),
@@ -273,6 +304,32 @@ impl Filesystem {
         }
         state.inodes.path(ino).ok_or(FilesystemError::Stale)
     }
+}
+
+/// Lists a directory, and shows what comes on the way once it is known to be one of many names.
+fn fetch_in_parts(
+    remote: &dyn Remote,
+    directory: &RemotePath,
+    lead: &Lead,
+    mut early: Option<&mut dyn FnMut(Coming)>,
+) -> RemoteResult<Listing> {
+    let (mut held, mut count) = (Vec::new(), 0);
+    remote.list_in_parts(directory, &mut |entries| {
+        held.extend(entries.iter().filter(|entry| is_shown(entry)).cloned());
+        count += entries.len();
+        if count < SHOWN_EARLY_MIN || held.is_empty() {
+            return;
+        }
+        lead.show(held.drain(..));
+        if let Some(early) = early.take() {
+            early(lead.coming());
+        }
+    })
+}
+
+/// Whether a name is one that Linux can have and that is not ours alone.
+fn is_shown(entry: &Entry) -> bool {
+    entry.name.as_bytes().len() <= super::NAME_LEN_MAX && !is_temporary(&entry.name)
 }
 
 fn is_exact(entry: &Entry) -> bool {

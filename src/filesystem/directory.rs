@@ -1,11 +1,12 @@
 //! Reading directories.
 //!
 //! A handle holds the entries of one moment, so that names neither repeat nor get lost while others come and
-//! go; a cookie is an entry's place among them.
+//! go; a cookie is an entry's place among them. Of a directory with many names it holds a listing that is on its way: names are
+//! read as they come, and the end only when it has come.
 
-use super::handles::{Handle, HandleKind};
+use super::handles::{Handle, HandleKind, Names};
 use super::{Access, DirectoryEntry, Filesystem, FilesystemError, FilesystemResult, HandleId, InodeNumber};
-use crate::cache::listings::{Known, Record, Snapshot};
+use crate::cache::listings::{Coming, Known, Record, Snapshot};
 use crate::protocol::{Entry, EntryKind, RemotePath};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,13 @@ const PLUS_TTL_MIN: Duration = Duration::from_millis(100);
 /// An entry and its place in the listing.
 type Placed = (usize, Arc<Record>);
 
+/// Part of what is read from a directory.
+struct Page {
+    entries: Vec<Placed>,
+    /// Where there are no more: whether the listing was cut short.
+    end: Option<bool>,
+}
+
 impl Filesystem {
     /// Opens a directory: the entries read through the handle are those of one moment.
     ///
@@ -29,11 +37,51 @@ impl Filesystem {
     pub fn open_directory(&self, access: Access, ino: InodeNumber) -> FilesystemResult<HandleId> {
         let path = self.directory_path(ino)?;
         let snapshot = self.snapshot(access, &path)?;
-        self.note_walked(ino, &path);
+        self.opened(ino, &path, Names::Whole(snapshot))
+    }
+
+    /// As [`Self::open_directory`], but a directory with many names is open as soon as there is something to read, and `early` is given
+    /// its handle then; the rest comes until this returns, with `None`. Reading waits for it, and fails where it does not come.
+    ///
+    /// # Errors
+    /// As for [`Self::open_directory`], where `early` was given nothing.
+    pub fn open_directory_early(
+        &self,
+        access: Access,
+        ino: InodeNumber,
+        early: &mut dyn FnMut(HandleId),
+    ) -> FilesystemResult<Option<HandleId>> {
+        let path = self.directory_path(ino)?;
+        let age_max = self.shown_age_max(&path);
+        if let Some(snapshot) = self.listings.get_snapshot(&path, age_max, self.clock.instant()) {
+            return self.opened(ino, &path, Names::Whole(snapshot)).map(Some);
+        }
+        let mut is_open = false;
+        let listed = self.list_early(
+            access,
+            &path,
+            age_max,
+            Some(&mut |coming| {
+                if let Ok(handle) = self.opened(ino, &path, Names::Coming(coming)) {
+                    is_open = true;
+                    early(handle);
+                }
+            }),
+        );
+        match listed {
+            Ok(Some(snapshot)) if !is_open => self.opened(ino, &path, Names::Whole(snapshot)).map(Some),
+            Err(error) if !is_open => Err(error),
+            // Whoever reads is told of a failure.
+            _ => Ok(None),
+        }
+    }
+
+    fn opened(&self, ino: InodeNumber, path: &RemotePath, names: Names) -> FilesystemResult<HandleId> {
+        self.note_walked(ino, path);
         let mut state = self.state.lock();
         let inode = state.inodes.get_mut(ino).ok_or(FilesystemError::Stale)?;
         inode.handles += 1;
-        Ok(state.handles.insert(Handle { ino, kind: HandleKind::Directory(Some(snapshot)) }))
+        Ok(state.handles.insert(Handle { ino, kind: HandleKind::Directory(names) }))
     }
 
     fn snapshot(&self, access: Access, path: &RemotePath) -> FilesystemResult<Arc<Snapshot>> {
@@ -59,7 +107,7 @@ impl Filesystem {
         plus: bool,
     ) -> FilesystemResult<Vec<DirectoryEntry>> {
         let (ino, held) = match self.state.lock().handles.get(handle)? {
-            Handle { ino, kind: HandleKind::Directory(snapshot) } => (*ino, snapshot.clone()),
+            Handle { ino, kind: HandleKind::Directory(names) } => (*ino, names.clone()),
             Handle { .. } => return Err(FilesystemError::BadHandle),
         };
         let directory = match self.directory_path(ino) {
@@ -68,33 +116,87 @@ impl Filesystem {
             Err(FilesystemError::Stale) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let snapshot = match held {
-            Some(snapshot) if cookie > 0 => snapshot,
-            _ => self.snapshot(access, &directory)?,
+        let names = match held {
+            // Who reads it for the first time: nothing could be newer.
+            Names::Coming(coming) if cookie > 0 || !coming.has_landed() => Names::Coming(coming),
+            Names::Whole(snapshot) if cookie > 0 => Names::Whole(snapshot),
+            _ => Names::Whole(self.snapshot(access, &directory)?),
         };
         let first = usize::try_from(cookie.saturating_sub(COOKIE_BASE)).unwrap_or(usize::MAX);
-        let page: Vec<Placed> =
-            snapshot.entries_from(first).take(entries_max).map(|(place, record)| (place, Arc::clone(record))).collect();
-        let page = if plus { self.with_exact_times(access, &directory, page)? } else { page };
-        if page.is_empty() && cookie >= COOKIE_BASE && snapshot.is_cut_short() {
+        let page = match &names {
+            Names::Whole(snapshot) => {
+                let entries = snapshot.entries_from(first).take(entries_max);
+                let entries: Vec<Placed> = entries.map(|(place, record)| (place, Arc::clone(record))).collect();
+                let end = entries.is_empty().then(|| snapshot.is_cut_short());
+                Page { entries, end }
+            }
+            Names::Coming(coming) => self.coming_page(access, &directory, coming, first, entries_max, plus)?,
+        };
+        let entries = if plus { self.with_exact_times(access, &directory, page.entries)? } else { page.entries };
+        if page.end == Some(true) && cookie >= COOKIE_BASE {
             return Err(FilesystemError::Failed {
                 reason: "the server cut the listing of this directory short".into(),
             });
         }
-        if cookie == 0 {
+        if let (0, Names::Whole(snapshot)) = (cookie, names) {
             self.state.lock().handles.set_snapshot(handle, snapshot);
         }
-        let mut entries = self.dots(ino, cookie);
+        let mut shown = self.dots(ino, cookie);
         let age_max = self.shown_age_max(&directory);
-        for (place, record) in page {
+        for (place, record) in entries {
             let mut entry = self.directory_entry(ino, &directory, place, &record.entry, plus);
             if let Some(found) = &mut entry.found {
                 found.ttl = self.plus_ttl(record.confirmed, age_max);
             }
-            entries.push(entry);
+            shown.push(entry);
         }
-        entries.truncate(entries_max);
-        Ok(entries)
+        shown.truncate(entries_max);
+        Ok(shown)
+    }
+
+    /// Part of a listing that is on its way, waiting for it where nothing of that part is there.
+    fn coming_page(
+        &self,
+        access: Access,
+        directory: &RemotePath,
+        coming: &Coming,
+        mut first: usize,
+        entries_max: usize,
+        plus: bool,
+    ) -> FilesystemResult<Page> {
+        loop {
+            let (records, landed) = coming.page(first, entries_max)?;
+            // Their times are asked for where the listing is kept.
+            let wants_more = plus && landed.is_none() && records.iter().any(|record| self.wants_exact_time(record));
+            if records.is_empty() || wants_more {
+                if let Some(snapshot) = landed {
+                    return Ok(Page { entries: Vec::new(), end: Some(snapshot.is_cut_short()) });
+                }
+                self.server.ask(access)?;
+                let awaited = if wants_more { usize::MAX } else { first };
+                if !coming.wait(awaited, self.options.operation_timeout) {
+                    return Err(FilesystemError::TimedOut { during: "the rest of a listing".into() });
+                }
+                continue;
+            }
+            let count = records.len();
+            let is_there = |record: &Arc<Record>| match &landed {
+                Some(snapshot) => snapshot.get(&record.entry.name).is_some(),
+                None => self.is_still_there(directory, record, coming.begun()),
+            };
+            let placed = records.into_iter().enumerate().map(|(place, record)| (first + place, record));
+            let entries: Vec<Placed> = placed.filter(|(_, record)| is_there(record)).collect();
+            if !entries.is_empty() {
+                return Ok(Page { entries, end: None });
+            }
+            first += count;
+        }
+    }
+
+    /// Whether nothing that is known since `begun` says that a name is gone.
+    fn is_still_there(&self, directory: &RemotePath, record: &Record, begun: Instant) -> bool {
+        let known = self.listings.get(directory, &record.entry.name, Duration::MAX, self.clock.instant());
+        !matches!(known, Known::Absent(at) if at >= begun)
     }
 
     /// `.` and `..`, as far as they lie behind `cookie`.
@@ -133,7 +235,11 @@ impl Filesystem {
                 }
                 other => other,
             };
-            exact.push((place, if let Known::Present(record) = record { record } else { listed }));
+            let newer = match record {
+                Known::Present(record) if record.confirmed >= listed.confirmed => record,
+                _ => listed,
+            };
+            exact.push((place, newer));
         }
         Ok(exact)
     }

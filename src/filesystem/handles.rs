@@ -4,7 +4,7 @@ use super::attributes::Found;
 use super::content::Content;
 use super::inodes::InodeNumber;
 use super::{FilesystemError, FilesystemResult};
-use crate::cache::listings::Snapshot;
+use crate::cache::listings::{Coming, Snapshot};
 use crate::protocol::EntryKind;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,8 +74,17 @@ pub(super) enum HandleKind {
         /// What it was opened for.
         flags: OpenFlags,
     },
-    /// A directory, with the entries of one moment; `None` until it is first read.
-    Directory(Option<Arc<Snapshot>>),
+    /// A directory, with what it is read from.
+    Directory(Names),
+}
+
+/// The names of a directory, as they are read through one handle.
+#[derive(Clone)]
+pub(super) enum Names {
+    /// Those of one moment.
+    Whole(Arc<Snapshot>),
+    /// Those of a listing that was not at its end when the directory was opened.
+    Coming(Coming),
 }
 
 /// One open.
@@ -106,7 +115,7 @@ impl Handles {
 
     pub(super) fn set_snapshot(&mut self, id: HandleId, snapshot: Arc<Snapshot>) {
         if let Some(Handle { kind: HandleKind::Directory(held), .. }) = self.handles.get_mut(&id) {
-            *held = Some(snapshot);
+            *held = Names::Whole(snapshot);
         }
     }
 

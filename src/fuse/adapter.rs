@@ -429,13 +429,19 @@ impl fuser::Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = ino_of(ino);
-        self.dispatch.run(
-            Operation::on(request, "opendir", ino.0, Kind::Question),
-            reply,
-            move |filesystem, access| filesystem.open_directory(access, ino),
-            |_, reply, handle| reply.opened(FileHandle(handle.0), FopenFlags::empty()),
-            |filesystem, handle| filesystem.release_directory(handle),
-        );
+        let operation = Operation::on(request, "opendir", ino.0, Kind::Question);
+        let opened = |reply: ReplyOpen, handle: HandleId| reply.opened(FileHandle(handle.0), FopenFlags::empty());
+        match self.dispatch.attempt(&operation, |filesystem| filesystem.open_directory(Access::MemoryOnly, ino)) {
+            Some(Ok(handle)) => opened(reply, handle),
+            Some(Err(errno)) => reply.refuse(errno),
+            None => self.dispatch.hand_over_early(
+                operation,
+                reply,
+                move |filesystem, early| filesystem.open_directory_early(Access::Server, ino, early),
+                move |_, reply, handle| opened(reply, handle),
+                |filesystem, handle| filesystem.release_directory(handle),
+            ),
+        }
     }
 
     fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {

@@ -161,6 +161,18 @@ impl Dispatch {
         D: FnOnce(&Arc<Filesystem>, R, T) + Send + 'static,
         U: FnOnce(&Filesystem, T) + Send + 'static,
     {
+        let work = |filesystem: &Arc<Filesystem>, _: &mut dyn FnMut(T)| work(filesystem, Access::Server).map(Some);
+        self.hand_over_early(operation, reply, work, deliver, undo);
+    }
+
+    /// As [`Self::hand_over`], for work whose result may be there before it is done: it is given away then, and `None` comes at the end.
+    pub(super) fn hand_over_early<R, T, W, D, U>(&self, operation: Operation, reply: R, work: W, deliver: D, undo: U)
+    where
+        R: Refuse,
+        W: FnOnce(&Arc<Filesystem>, &mut dyn FnMut(T)) -> FilesystemResult<Option<T>> + Send + 'static,
+        D: FnOnce(&Arc<Filesystem>, R, T) + Send + 'static,
+        U: FnOnce(&Filesystem, T) + Send + 'static,
+    {
         let now = Instant::now();
         let (pool, queue_deadline) = match operation.kind {
             Kind::Question => (&self.questions, Some(now + self.operation_timeout)),
@@ -180,16 +192,24 @@ impl Dispatch {
             if slot.is_empty() && kind != Kind::Release {
                 return; // Its caller was killed meanwhile.
             }
+            let mut ways = Some((deliver, undo));
+            let mut give = |value| match (ways.take(), slot.take()) {
+                (Some((deliver, _)), Some(reply)) => deliver(&filesystem, reply, value),
+                (Some((_, undo)), None) => undo(&filesystem, value),
+                (None, _) => tracing::error!(%operation, "had two results; please report this"),
+            };
             let outcome = match turn {
-                Turn::InTime => guarded(|| work(&filesystem, Access::Server)),
+                Turn::InTime => guarded(|| work(&filesystem, &mut give)),
                 Turn::TooLate => Err(Failure::TooLate),
             };
-            let outcome = outcome.map_err(|failure| report(&operation, &failure));
-            match (slot.take(), outcome) {
-                (Some(reply), Ok(value)) => deliver(&filesystem, reply, value),
-                (Some(reply), Err(errno)) => reply.refuse(errno),
-                (None, Ok(value)) => undo(&filesystem, value),
-                (None, Err(_reported)) => {}
+            match outcome.map_err(|failure| report(&operation, &failure)) {
+                Ok(Some(value)) => give(value),
+                Ok(None) => {}
+                Err(errno) => {
+                    if let Some(reply) = slot.take() {
+                        reply.refuse(errno);
+                    }
+                }
             }
         });
         let submitted = match kind {

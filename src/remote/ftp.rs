@@ -71,8 +71,12 @@ impl fmt::Debug for FtpRemote {
 
 impl Remote for FtpRemote {
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing> {
+        self.list_in_parts(directory, &mut |_| {})
+    }
+
+    fn list_in_parts(&self, directory: &RemotePath, part: &mut dyn FnMut(&[Entry])) -> RemoteResult<Listing> {
         self.server.counted(OperationKind::List, |deadline| {
-            let listing = self.server.list(directory, deadline)?;
+            let listing = self.server.list_in_parts(directory, deadline, part)?;
             self.server.clear_leftovers(directory, &listing);
             Ok(listing)
         })

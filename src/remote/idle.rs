@@ -63,7 +63,7 @@ impl IdleConnection for FtpIdleConnection {
     fn list(mut self: Box<Self>, directory: &RemotePath) -> RemoteResult<Listing> {
         let lease = &mut self.lease;
         let listing = self.server.counted(OperationKind::List, |deadline| {
-            self.server.list_on(lease, directory, deadline).map_err(RemoteError::from)
+            self.server.list_on(lease, directory, deadline, &mut |_| {}).map_err(RemoteError::from)
         })?;
         // The session is somebody else's before anything is cleared away on the one that all share.
         let Self { server, lease } = *self;

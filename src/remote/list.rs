@@ -25,6 +25,9 @@ const PIECE_LEN: usize = 64 << 10;
 /// has to end.
 const SLOWEST_KIB: Duration = Duration::from_secs(1);
 
+/// Who is given entries as they come.
+type Part<'a> = &'a mut dyn FnMut(&[Entry]);
+
 /// One listing as it came.
 #[derive(Default)]
 pub(super) struct Fetched {
@@ -59,8 +62,16 @@ impl Server {
     /// # Errors
     /// As [`super::Remote::list`] says.
     pub(super) fn list(&self, directory: &RemotePath, deadline: Instant) -> RemoteResult<Listing> {
+        self.list_in_parts(directory, deadline, &mut |_| {})
+    }
+
+    /// As [`Self::list`], with what comes on the way.
+    ///
+    /// # Errors
+    /// As [`super::Remote::list_in_parts`] says.
+    pub(super) fn list_in_parts(&self, directory: &RemotePath, deadline: Instant, part: Part) -> RemoteResult<Listing> {
         let listed = self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
-            let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline)?;
+            let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline, part)?;
             if let Some(lines) = to_compare {
                 self.compare_later(lease, directory, lines);
             }
@@ -95,8 +106,9 @@ impl Server {
         lease: &mut Lease,
         directory: &RemotePath,
         deadline: Instant,
+        part: Part,
     ) -> Result<Listing, PoolError> {
-        let (listing, to_compare) = self.list_and_leave(lease, directory, deadline)?;
+        let (listing, to_compare) = self.list_and_leave(lease, directory, deadline, part)?;
         if let Some(lines) = to_compare {
             self.compare_status(lease, directory, &lines, deadline);
         }
@@ -109,14 +121,15 @@ impl Server {
         lease: &mut Lease,
         directory: &RemotePath,
         deadline: Instant,
+        part: Part,
     ) -> Result<(Listing, Option<Vec<Entry>>), PoolError> {
-        if let Some(fetched) = self.fetch_facts(lease, directory, deadline)? {
-            return Ok((self.with_links(lease, directory, fetched, deadline)?, None));
+        if let Some(fetched) = self.fetch_facts(lease, directory, deadline, part)? {
+            return Ok((self.with_links(lease, directory, fetched, deadline, part)?, None));
         }
         let (fetched, to_compare) = match self.fetch_status_alone(lease, directory, deadline)? {
             Some(fetched) => (fetched, None),
             None => {
-                let fetched = self.fetch_lines(lease, directory, deadline)?;
+                let fetched = self.fetch_lines(lease, directory, deadline, part)?;
                 let is_wanted = self.wants_comparison(lease, directory, &fetched);
                 let to_compare = is_wanted.then(|| fetched.parsed.entries.clone());
                 (fetched, to_compare)
@@ -151,13 +164,21 @@ impl Server {
         lease: &mut Lease,
         directory: &RemotePath,
         deadline: Instant,
+        part: Part,
     ) -> Result<Option<Fetched>, PoolError> {
         let verdict = &self.profile().mlsd;
         if verdict.is_no() {
             return Ok(None);
         }
         let parser = ListingParser::for_mlsd(context());
-        match fetch(lease, directory, Command::Mlsd(None), parser, deadline) {
+        // Where it hides links, it takes the lines of LIST to know what an entry is.
+        let shows_links = self.known.mlsd_shows_links.is_yes() && !self.known.is_comparing_listings();
+        let mut known = |entries: &[Entry]| {
+            if shows_links && !entries.iter().any(lacks_target) {
+                part(entries);
+            }
+        };
+        match fetch(lease, directory, Command::Mlsd(None), parser, deadline, &mut known) {
             Ok(fetched) if fetched.is_gibberish() => {
                 tracing::warn!(%directory, first = ?fetched.parsed.unparsed.first(), "MLSD cannot be read here");
                 verdict.learn(Verdict::No);
@@ -182,17 +203,24 @@ impl Server {
     }
 
     /// LIST, with `-a` where that shows more.
-    fn fetch_lines(&self, lease: &mut Lease, directory: &RemotePath, deadline: Instant) -> Result<Fetched, PoolError> {
-        let mut fetch = |options| {
+    fn fetch_lines(
+        &self,
+        lease: &mut Lease,
+        directory: &RemotePath,
+        deadline: Instant,
+        part: Part,
+    ) -> Result<Fetched, PoolError> {
+        let mut fetch = |options, part: Part| {
             let command = Command::List { options, path: None };
-            fetch(lease, directory, command, ListingParser::for_list(context()), deadline)
+            fetch(lease, directory, command, ListingParser::for_list(context()), deadline, part)
         };
         let verdict = &self.profile().list_all;
         match verdict.get() {
-            Verdict::Yes => return fetch(Some("-a")),
-            Verdict::No => return fetch(None),
+            Verdict::Yes => return fetch(Some("-a"), part),
+            Verdict::No => return fetch(None, part),
             Verdict::Unknown => {}
         }
+        let mut fetch = |options| fetch(options, &mut |_| {});
         // Measured: these three take it for an option, and then show `.`, which no name is.
         if matches!(self.profile().kind(), ServerKind::Vsftpd | ServerKind::ProFtpd | ServerKind::PureFtpd) {
             match fetch(Some("-a")) {
@@ -232,6 +260,7 @@ impl Server {
         directory: &RemotePath,
         mut facts: Fetched,
         deadline: Instant,
+        part: Part,
     ) -> Result<Listing, PoolError> {
         self.note_missing(directory, &facts);
         let mut complete = facts.is_whole();
@@ -245,12 +274,11 @@ impl Server {
                 _ => {}
             }
         }
-        let lacks_target = |entry: &Entry| entry.kind == EntryKind::Symlink && entry.link_target.is_none();
         let is_needed = shows_links.is_no() || self.known.is_comparing_listings();
         if is_needed || facts.parsed.entries.iter().any(lacks_target) {
             let lines = match self.fetch_status_beside(lease, directory, &facts, deadline)? {
                 Some(lines) => Ok(lines),
-                None => self.fetch_lines(lease, directory, deadline),
+                None => self.fetch_lines(lease, directory, deadline, &mut beside(&facts.parsed.entries, part)),
             };
             match lines {
                 Ok(lines) => {
@@ -293,6 +321,7 @@ fn fetch(
     command: Command,
     mut parser: ListingParser,
     deadline: Instant,
+    part: Part,
 ) -> Result<Fetched, PoolError> {
     let prelude = [Command::Cwd(directory.clone())];
     let verb = command.verb();
@@ -305,6 +334,7 @@ fn fetch(
     let mut buffer = vec![0; PIECE_LEN];
     let mut is_empty = true;
     let mut time_earned = Duration::ZERO;
+    let mut given = 0;
     loop {
         let len = transfer.read(&mut buffer)?;
         if len == 0 {
@@ -312,6 +342,11 @@ fn fetch(
         }
         is_empty = false;
         parser.push(buffer.get(..len).unwrap_or_default());
+        let come = parser.entries_from(given);
+        if !come.is_empty() {
+            given += come.len();
+            part(come);
+        }
         time_earned += SLOWEST_KIB.mul_f64(len as f64 / 1024.0);
         if deadline.elapsed() > time_earned {
             return Err(PoolError::TimedOut { during: "a listing that does not end", sent: true });
@@ -331,25 +366,48 @@ fn fetch(
     }
 }
 
+/// Gives on the entries of `facts` that the lines of a LIST confirm, as they come.
+fn beside<'a>(facts: &'a [Entry], part: Part<'a>) -> impl FnMut(&[Entry]) + 'a {
+    let mut places: HashMap<&Name, &Entry> = HashMap::new();
+    move |lines| {
+        if places.is_empty() {
+            // Only now, for most directories are told in one piece.
+            places.extend(facts.iter().map(|entry| (&entry.name, entry)));
+        }
+        let known = |line: &Entry| with_link(places.get(&line.name).map(|entry| (*entry).clone()), line.clone());
+        part(&lines.iter().map(known).collect::<Vec<_>>());
+    }
+}
+
+fn lacks_target(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Symlink && entry.link_target.is_none()
+}
+
+/// What MLSD says of a name, and what LIST does.
+fn with_link(fact: Option<Entry>, line: Entry) -> Entry {
+    match fact {
+        Some(fact) if line.kind != EntryKind::Symlink => fact,
+        Some(fact) if fact.kind == EntryKind::Symlink => Entry { link_target: line.link_target, ..fact },
+        // Size, time and permissions are what it points to has.
+        _ => line,
+    }
+}
+
 /// Takes from LIST what MLSD does not tell of symbolic links. Whether MLSD had hidden one, or shown it as something else.
 fn add_links(entries: &mut Vec<Entry>, lines: Vec<Entry>) -> bool {
     let places: HashMap<Name, usize> =
         entries.iter().enumerate().map(|(place, entry)| (entry.name.clone(), place)).collect();
     let mut had_hidden = false;
     for line in lines {
-        let known = places.get(&line.name).and_then(|place| entries.get_mut(*place));
-        match (known, line.kind) {
-            (Some(entry), EntryKind::Symlink) if entry.kind == EntryKind::Symlink => {
-                entry.link_target = line.link_target
+        let is_link = line.kind == EntryKind::Symlink;
+        match places.get(&line.name).and_then(|place| entries.get_mut(*place)) {
+            Some(fact) if is_link => {
+                had_hidden |= fact.kind != EntryKind::Symlink;
+                *fact = with_link(Some(fact.clone()), line);
             }
-            // Size, time and permissions are what it points to has.
-            (Some(entry), EntryKind::Symlink) => {
-                *entry = line;
-                had_hidden = true;
-            }
-            (Some(_), _) => {}
-            (None, kind) => {
-                had_hidden |= kind == EntryKind::Symlink;
+            Some(_) => {}
+            None => {
+                had_hidden |= is_link;
                 entries.push(line);
             }
         }

@@ -26,6 +26,7 @@ const HELD_MAX: Duration = Duration::from_secs(20);
 #[allow(missing_docs)] // Each is named after its method.
 pub enum Operation {
     List,
+    ListPart,
     Stat,
     Times,
     OpenRead,
@@ -61,6 +62,8 @@ pub struct Behaviour {
     pub stat_follows_links: bool,
     /// Whether [`Remote::stat`] tells a directory's time and permission bits: it cannot where there is no MLST.
     pub stat_tells_directories: bool,
+    /// Listings come in parts of so many entries, each followed by a call of its own ([`Operation::ListPart`]).
+    pub listing_part_len: Option<usize>,
     /// Listings hold this many entries at most, and then prove no absence.
     pub listing_entries_max: Option<usize>,
     /// Whether `finish` tells the modification time.
@@ -97,6 +100,7 @@ impl Default for Behaviour {
             symlinks: false,
             stat_follows_links: false,
             stat_tells_directories: true,
+            listing_part_len: None,
             listing_entries_max: None,
             finish_tells_time: false,
             finish_sets_all: false,
@@ -428,6 +432,18 @@ impl Remote for MemoryRemote {
             entries.truncate(state.behaviour.listing_entries_max.unwrap_or(usize::MAX));
             Ok(Listing { entries, complete, cut_short: !complete })
         })
+    }
+
+    fn list_in_parts(&self, directory: &RemotePath, part: &mut dyn FnMut(&[Entry])) -> RemoteResult<Listing> {
+        let listing = self.list(directory)?;
+        let part_len = self.shared.state.lock().behaviour.listing_part_len;
+        if let Some(part_len) = part_len {
+            for entries in listing.entries.chunks(part_len) {
+                part(entries);
+                self.call(Operation::ListPart, |_| Ok(()))?;
+            }
+        }
+        Ok(listing)
     }
 
     fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {

@@ -236,6 +236,15 @@ pub trait Remote: Send + Sync {
     /// [`RemoteError::NotFound`] and [`RemoteError::NotDirectory`] only where proved; never an empty listing for a failure.
     fn list(&self, directory: &RemotePath) -> RemoteResult<Listing>;
 
+    /// As [`Self::list`], and gives `part` entries as they come, where they are known by then as the listing will have them. They prove
+    /// nothing but themselves: not that the others are absent, nor that the listing will come to its end. Where it is begun again they come again.
+    ///
+    /// # Errors
+    /// As for [`Self::list`], whatever was given to `part`.
+    fn list_in_parts(&self, directory: &RemotePath, _part: &mut dyn FnMut(&[Entry])) -> RemoteResult<Listing> {
+        self.list(directory)
+    }
+
     /// Asks for one entry. Its name is the path's last one (for the root: none is invented, `root` is used).
     ///
     /// Servers differ in what they say of a symbolic link: some describe what it points to (proftpd, pyftpdlib), and a

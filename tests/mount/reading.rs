@@ -29,6 +29,22 @@ pub(crate) fn tree_of_2000_files_is_listed_and_read_as_it_is(kind: ServerKind) {
     mount.unmount();
 }
 
+pub(crate) fn links_among_many_names_are_shown_as_links(kind: ServerKind) {
+    let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
+    let make = "mkdir many many/sub; cd many; seq -f f%05g 1 6000 | xargs touch; ln -s f00100 alive; ln -s nowhere broken; ln -s sub to-sub";
+    shell(&server.folder(), make, &[]);
+    let (there, kinds) = (server.folder().join("many"), "find . -printf '%y %p\\n' | sort");
+    let expected = shell(&there, kinds, &[]);
+    assert_eq!(expected.lines().count(), 6005);
+    // Each first, on a mount that knows nothing of the directory.
+    for script in [kinds, "ls -f | wc -l", "ls -U1 | sed -n 1p | wc -l", "ls -l | grep -c '^l'"] {
+        let mount = Mount::start(&server, &[]);
+        assert!(shell(&mount.path().join("many"), script, &[]) == shell(&there, script, &[]), "{script}");
+        assert!(shell(&mount.path().join("many"), kinds, &[]) == expected, "again, behind {script}");
+        mount.unmount();
+    }
+}
+
 pub(crate) fn file_of_300_mib_is_read_and_written_as_it_is(kind: ServerKind) {
     let Some(server) = Server::start(kind, ServerSettings::default()) else { return };
     put(&server, big_file(), "big");

@@ -82,11 +82,17 @@ impl Directory {
         if let Some(answer) = self.answers.get(name).filter(|answer| young(answer.at)) {
             return answer.record.clone().map_or(Known::Absent(answer.at), Known::Present);
         }
-        let Some(snapshot) = &self.snapshot else { return Known::Unknown };
-        match snapshot.get(name) {
-            Some(record) if young(record.confirmed) => Known::Present(Arc::clone(record)),
-            None if snapshot.is_complete() && young(snapshot.listed_at()) => Known::Absent(snapshot.listed_at()),
-            _ => Known::Unknown,
+        let listed = self.snapshot.as_ref().map(|snapshot| (snapshot, snapshot.get(name)));
+        match listed {
+            Some((_, Some(record))) if young(record.confirmed) => Known::Present(Arc::clone(record)),
+            Some((snapshot, None)) if snapshot.is_complete() && young(snapshot.listed_at()) => {
+                Known::Absent(snapshot.listed_at())
+            }
+            // Who reads a listing that is on its way comes for what it has shown.
+            _ => match self.listing.shown(name) {
+                Some(record) if young(record.confirmed) && !needs_exact_time(&record) => Known::Present(record),
+                _ => Known::Unknown,
+            },
         }
     }
 

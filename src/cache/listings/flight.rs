@@ -1,11 +1,12 @@
 //! One question in flight per directory: the first asks, the others wait for its answer.
 
 use super::Table;
-use super::snapshot::Snapshot;
-use crate::protocol::{Entry, Name, RemotePath};
+use super::snapshot::{Record, Snapshot};
+use crate::protocol::{Entry as ListedEntry, Name, RemotePath};
 use crate::remote::{RemoteError, RemoteResult};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,26 @@ pub(super) struct Landing {
     begun: Instant,
     /// Nobody waits for it but those who join.
     ahead: bool,
-    outcome: Mutex<Option<Outcome>>,
-    landed: Condvar,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+/// How far an answer has come.
+#[derive(Default)]
+struct Progress {
+    /// What has come so far of a listing that comes in parts, each name once.
+    shown: Vec<Arc<Record>>,
+    places: HashMap<Name, usize>,
+    outcome: Option<Outcome>,
+}
+
+impl Progress {
+    fn show(&mut self, record: Arc<Record>) {
+        if let Entry::Vacant(place) = self.places.entry(record.entry.name.clone()) {
+            place.insert(self.shown.len());
+            self.shown.push(record);
+        }
+    }
 }
 
 /// One's part in a question.
@@ -64,6 +83,21 @@ impl Lead {
         self.land(outcome.map(|()| None));
     }
 
+    /// Shows entries of a listing that has not come to its end.
+    pub fn show(&self, entries: impl IntoIterator<Item = ListedEntry>) {
+        let mut progress = self.landing.progress.lock();
+        for entry in entries {
+            progress.show(Arc::new(Record::new(entry, self.begun)));
+        }
+        drop(progress);
+        self.landing.changed.notify_all();
+    }
+
+    /// What it has shown so far and shows from now on.
+    pub fn coming(&self) -> Coming {
+        Coming { landing: Arc::clone(&self.landing) }
+    }
+
     fn land(&mut self, outcome: Outcome) {
         self.done = true;
         {
@@ -73,8 +107,14 @@ impl Lead {
                 found.times.leave(&self.landing);
             }
         }
-        *self.landing.outcome.lock() = Some(outcome);
-        self.landing.landed.notify_all();
+        let mut progress = self.landing.progress.lock();
+        if let (Ok(Some(snapshot)), false) = (&outcome, progress.shown.is_empty()) {
+            // What came in no part: links that another listing tells of, and what was made here meanwhile.
+            snapshot.entries_from(0).for_each(|(_, record)| progress.show(Arc::clone(record)));
+        }
+        progress.outcome = Some(outcome);
+        drop(progress);
+        self.landing.changed.notify_all();
     }
 }
 
@@ -117,13 +157,84 @@ impl Follower {
     /// The question's own, or [`RemoteError::TimedOut`].
     pub fn wait(&self, patience: Duration) -> RemoteResult<Option<Arc<Snapshot>>> {
         let deadline = Instant::now() + patience;
-        let mut outcome = self.landing.outcome.lock();
-        while outcome.is_none() {
-            if self.landing.landed.wait_until(&mut outcome, deadline).timed_out() {
+        let mut progress = self.landing.progress.lock();
+        while progress.outcome.is_none() {
+            if self.landing.changed.wait_until(&mut progress, deadline).timed_out() {
                 break;
             }
         }
-        outcome.clone().unwrap_or_else(|| Err(RemoteError::TimedOut { during: "another one's listing".into() }))
+        progress.outcome.clone().unwrap_or_else(|| Err(timed_out()))
+    }
+
+    /// As [`Self::wait`], until there is something to show at the latest.
+    ///
+    /// # Errors
+    /// As for [`Self::wait`].
+    pub fn wait_shown(&self, patience: Duration) -> RemoteResult<Shown> {
+        let coming = Coming { landing: Arc::clone(&self.landing) };
+        coming.wait(0, patience);
+        let progress = self.landing.progress.lock();
+        match progress.outcome.clone() {
+            Some(outcome) => outcome.map(Shown::Landed),
+            None if progress.shown.is_empty() => Err(timed_out()),
+            None => Ok(Shown::Coming(coming.clone())),
+        }
+    }
+}
+
+fn timed_out() -> RemoteError {
+    RemoteError::TimedOut { during: "another one's listing".into() }
+}
+
+/// What one who waits for a listing is shown first.
+pub enum Shown {
+    /// All of it, as [`Follower::wait`] says.
+    Landed(Option<Arc<Snapshot>>),
+    /// Its beginning.
+    Coming(Coming),
+}
+
+/// A listing on its way, as those see it who read it before its end. A place is a cookie, as in a [`Snapshot`].
+#[derive(Clone)]
+pub struct Coming {
+    landing: Arc<Landing>,
+}
+
+impl Coming {
+    /// When the listing began.
+    pub fn begun(&self) -> Instant {
+        self.landing.begun
+    }
+
+    /// Up to `records_max` records from place `first` on, and all of the listing once it has come to its end: then there are no others.
+    ///
+    /// # Errors
+    /// The listing's own.
+    pub fn page(&self, first: usize, records_max: usize) -> RemoteResult<(Vec<Arc<Record>>, Option<Arc<Snapshot>>)> {
+        let progress = self.landing.progress.lock();
+        let landed = match progress.outcome.clone().transpose()? {
+            Some(None) => return Err(RemoteError::Failed { reason: "the listing was given up".into() }),
+            landed => landed.flatten(),
+        };
+        Ok((progress.shown.iter().skip(first).take(records_max).cloned().collect(), landed))
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_landed(&self) -> bool {
+        self.landing.progress.lock().outcome.is_some()
+    }
+
+    /// Waits until there is a record at place `first`, or the end, and says whether that came; at most for `patience` while nothing comes at all.
+    pub fn wait(&self, first: usize, patience: Duration) -> bool {
+        let mut progress = self.landing.progress.lock();
+        while progress.outcome.is_none() && progress.shown.len() <= first {
+            let before = progress.shown.len();
+            let waited = self.landing.changed.wait_for(&mut progress, patience);
+            if waited.timed_out() && progress.outcome.is_none() && progress.shown.len() == before {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -131,7 +242,7 @@ impl Follower {
 #[derive(Default)]
 pub(super) struct Flights {
     landing: Option<Arc<Landing>>,
-    changes: HashMap<Name, Option<Entry>>,
+    changes: HashMap<Name, Option<ListedEntry>>,
 }
 
 impl Flights {
@@ -146,7 +257,7 @@ impl Flights {
         if let Some(landing) = &self.landing {
             return Flight::Follow(Follower { landing: Arc::clone(landing), directory: directory.clone() });
         }
-        let landing = Arc::new(Landing { begun: now, ahead, outcome: Mutex::new(None), landed: Condvar::new() });
+        let landing = Arc::new(Landing { begun: now, ahead, progress: Mutex::default(), changed: Condvar::new() });
         self.landing = Some(Arc::clone(&landing));
         self.changes.clear();
         Flight::Lead(Lead { table, landing, directory: directory.clone(), id, begun: now, done: false })
@@ -155,6 +266,13 @@ impl Flights {
     /// When the question in flight went out.
     pub(super) fn begun(&self) -> Option<Instant> {
         self.landing.as_ref().map(|landing| landing.begun)
+    }
+
+    /// What the question in flight has shown of `name`, where nothing was changed here since it began.
+    pub(super) fn shown(&self, name: &Name) -> Option<Arc<Record>> {
+        let landing = self.landing.as_ref().filter(|_| !self.changes.contains_key(name))?;
+        let progress = landing.progress.lock();
+        progress.shown.get(*progress.places.get(name)?).cloned()
     }
 
     pub(super) fn is_flying(&self) -> bool {
@@ -168,7 +286,7 @@ impl Flights {
     }
 
     /// Notes what the answer in flight may not know.
-    pub(super) fn changed(&mut self, name: &Name, entry: Option<&Entry>) {
+    pub(super) fn changed(&mut self, name: &Name, entry: Option<&ListedEntry>) {
         if self.landing.is_some() {
             self.changes.insert(name.clone(), entry.cloned());
         }
@@ -179,7 +297,7 @@ impl Flights {
         self.changes.remove(name);
     }
 
-    pub(super) fn take_changes(&mut self) -> HashMap<Name, Option<Entry>> {
+    pub(super) fn take_changes(&mut self) -> HashMap<Name, Option<ListedEntry>> {
         std::mem::take(&mut self.changes)
     }
 

@@ -199,3 +199,129 @@ fn file_is_no_directory_and_a_directory_no_file() {
     assert_eq!(filesystem.remove_directory(Access::Server, ROOT, b"f"), Err(FilesystemError::NotDirectory));
     assert_eq!(filesystem.lookup(Access::Server, InodeNumber(77), b"x"), Err(FilesystemError::Stale));
 }
+
+/// A directory whose listing comes in parts of 1000 names, the second part held back.
+fn with_a_long_listing(work: impl FnOnce(&Mount, InodeNumber, HandleId)) {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/d");
+        (0..5000).for_each(|number| remote.put(&format!("/d/f{number:04}"), "x"));
+    });
+    mount.remote.behave(|behaviour| behaviour.listing_part_len = Some(1000));
+    let directory = mount.ino("d");
+    mount.remote.hold(Operation::ListPart);
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let early = &mut |handle| sender.send(handle).unwrap();
+            mount.filesystem.open_directory_early(Access::Server, directory, early)
+        });
+        let handle = receiver.recv_timeout(Duration::from_secs(20)).expect("it is open before all is listed");
+        work(&mount, directory, handle);
+        mount.remote.let_go(Operation::ListPart);
+        assert_eq!(opening.join().unwrap(), Ok(None));
+        mount.filesystem.release_directory(handle);
+    });
+    assert_eq!(mount.filesystem.known_counts().1, 0);
+}
+
+impl Mount {
+    /// Reads on until there is no more, or an error.
+    fn read_on(
+        &self,
+        access: Access,
+        handle: HandleId,
+        cookie: &mut u64,
+        plus: bool,
+    ) -> (Vec<String>, FilesystemResult<()>) {
+        let mut names = Vec::new();
+        loop {
+            match self.filesystem.read_directory(access, handle, *cookie, 300, plus) {
+                Ok(page) => {
+                    let Some(last) = page.last() else { return (names, Ok(())) };
+                    *cookie = last.next_cookie;
+                    names.extend(page.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()));
+                }
+                Err(error) => return (names, Err(error)),
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_a_long_listing_are_read_before_it_is_at_its_end() {
+    for plus in [false, true] {
+        with_a_long_listing(|mount, directory, handle| {
+            let mut cookie = 0;
+            let (mut names, end) = mount.read_on(Access::MemoryOnly, handle, &mut cookie, plus);
+            assert_eq!((names.len(), end), (1002, Err(FilesystemError::WouldWait)), "the dots and the first part");
+            // One that was shown is known, one that was not is not, and nothing is absent yet.
+            let known = |name: &[u8]| mount.filesystem.lookup(Access::MemoryOnly, directory, name);
+            assert!(matches!(known(b"f0500"), Ok(LookupResult::Found(_))));
+            assert_eq!(known(b"f1500"), Err(FilesystemError::WouldWait));
+            assert_eq!(known(b"none"), Err(FilesystemError::WouldWait));
+            // What is changed here meanwhile is right in it.
+            mount.filesystem.unlink(Access::Server, directory, b"f0007").unwrap();
+            assert_eq!(known(b"f0007").unwrap(), LookupResult::Absent { ttl: Duration::from_secs(1) });
+            let second = mount.filesystem.open_directory_early(Access::Server, directory, &mut |second| {
+                let (names, end) = mount.read_on(Access::MemoryOnly, second, &mut 0, plus);
+                assert_eq!((names.len(), end), (1001, Err(FilesystemError::WouldWait)));
+                assert!(!names.contains(&"f0007".to_owned()));
+                mount.filesystem.release_directory(second);
+            });
+            assert_eq!(second, Ok(None), "who joins it does not wait for its end");
+            mount.remote.let_go(Operation::ListPart);
+            let (rest, end) = mount.read_on(Access::Server, handle, &mut cookie, plus);
+            assert_eq!(end, Ok(()));
+            names.extend(rest);
+            assert_eq!(names.len(), 5002);
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), 5002, "each once");
+            assert_eq!(mount.names(directory).len(), 4999);
+            assert_eq!(mount.remote.calls(Operation::List), 2);
+        });
+    }
+}
+
+#[test]
+fn long_listing_that_breaks_off_ends_with_an_error_behind_what_it_showed() {
+    with_a_long_listing(|mount, directory, handle| {
+        let mut cookie = 0;
+        let (names, _) = mount.read_on(Access::MemoryOnly, handle, &mut cookie, false);
+        assert_eq!(names.len(), 1002);
+        mount.remote.fail(Operation::ListPart, 0, lost(), When::Before);
+        mount.remote.let_go(Operation::ListPart);
+        let (_, end) = mount.read_on(Access::Server, handle, &mut cookie, false);
+        assert_eq!(end, Err(lost().into()));
+        // What it has shown proves nothing of the rest, and is not kept.
+        mount.remote.behave(|behaviour| behaviour.listing_part_len = None);
+        assert_eq!(mount.find_in(directory, "none"), None);
+        assert_eq!(mount.names(directory).len(), 5000);
+        assert_eq!(mount.remote.calls(Operation::List), 3);
+    });
+}
+
+#[test]
+fn times_that_a_long_listing_does_not_tell_are_told_when_it_is_at_its_end() {
+    with_a_long_listing(|mount, directory, _| {
+        mount.remote.behave(|behaviour| behaviour.listing_precision = crate::protocol::Precision::Minute);
+        mount.remote.let_go(Operation::ListPart);
+        mount.filesystem.list(Access::Server, &RemotePath::parse(b"/d").unwrap(), Duration::MAX).unwrap();
+        mount.advance(31);
+        mount.remote.hold(Operation::ListPart);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = crossbeam_channel::bounded(1);
+            let early = move |handle| sender.send(handle).unwrap();
+            let opening =
+                scope.spawn(|| mount.filesystem.open_directory_early(Access::Server, directory, &mut { early }));
+            let handle = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+            let (names, end) = mount.read_on(Access::MemoryOnly, handle, &mut 0, true);
+            assert_eq!((names.len(), end), (0, Err(FilesystemError::WouldWait)));
+            mount.remote.let_go(Operation::ListPart);
+            let (names, end) = mount.read_on(Access::Server, handle, &mut 0, true);
+            assert_eq!((names.len(), end), (5002, Ok(())));
+            assert_eq!(opening.join().unwrap(), Ok(None));
+            mount.filesystem.release_directory(handle);
+        });
+    });
+}

@@ -132,6 +132,11 @@ impl ListingParser {
         }
     }
 
+    /// The entries from place `first` on that have come so far. Should a name come again later, the later one counts in the end.
+    pub fn entries_from(&self, first: usize) -> &[Entry] {
+        self.listing.entries.get(first..).unwrap_or_default()
+    }
+
     /// Whether more came than any directory has; what follows is not worth waiting for.
     pub fn is_full(&self) -> bool {
         self.listing.entries.len() >= ENTRIES_MAX || self.lines >= LINES_MAX || self.bytes >= BYTES_MAX
