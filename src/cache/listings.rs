@@ -15,7 +15,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use flight::{Coming, Flight, Follower, Lead, Shown};
+pub use flight::{Coming, ComingPage, Flight, Follower, Lead, Shown};
 pub use refine::needs_exact_time;
 pub use snapshot::{Record, Snapshot};
 

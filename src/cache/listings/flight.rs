@@ -194,6 +194,9 @@ pub enum Shown {
     Coming(Coming),
 }
 
+/// Part of a listing on its way, and all of it once it has come to its end.
+pub type ComingPage = (Vec<Arc<Record>>, Option<Arc<Snapshot>>);
+
 /// A listing on its way, as those see it who read it before its end. A place is a cookie, as in a [`Snapshot`].
 #[derive(Clone)]
 pub struct Coming {
@@ -210,7 +213,7 @@ impl Coming {
     ///
     /// # Errors
     /// The listing's own.
-    pub fn page(&self, first: usize, records_max: usize) -> RemoteResult<(Vec<Arc<Record>>, Option<Arc<Snapshot>>)> {
+    pub fn page(&self, first: usize, records_max: usize) -> RemoteResult<ComingPage> {
         let progress = self.landing.progress.lock();
         let landed = match progress.outcome.clone().transpose()? {
             Some(None) => return Err(RemoteError::Failed { reason: "the listing was given up".into() }),
