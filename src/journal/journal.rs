@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use super::disk::{self, Disk};
 use super::error::{JournalError, JournalResult};
 use super::log::{Appended, Durable, Log, Space, staging_directory};
-use super::names::Names;
+use super::names::{Made, Names};
 use super::opening::{Recovered, discard, open};
 use super::record::{Commit, ContentId, FileNumber, Record, Rename, RenameNumber, Version};
 use super::set_aside::{list, seconds_now, set_aside, staging_path, sync_moves};
@@ -141,8 +141,7 @@ impl Journal {
             return Err(JournalError::disk("committing a staging file")(error));
         }
         self.sync_content(staging).map_err(JournalError::disk("syncing a staging file"))?;
-        let directory = staging_directory(self.directory.path());
-        self.names.sync(staging.made, || self.disk.sync_directory(&directory))?;
+        self.sync_names(staging.made)?;
         let mut before = None;
         let unwritten = self.unwritten.lock();
         let appended = self.log.append(Space::LeaveReserve, |table| {
@@ -167,17 +166,28 @@ impl Journal {
         result
     }
 
-    /// Gives a staging file whose commit failed another number: the record may be on the disk in spite of the error, and must not
-    /// speak of what is written from now on.
+    /// Gives a staging file whose commit failed another number, on the disk too: the record may be there in spite of the error, and
+    /// must not speak of what is written from now on.
     fn renumber(&self, staging: Staging) -> Staging {
         let content = next(staging.content);
         match self.disk.rename(&self.staging_path(staging.content), &self.staging_path(content)) {
-            Ok(()) => Staging { content, made: self.names.made(), ..staging },
+            Ok(()) => {
+                let made = self.names.made();
+                if let Err(error) = self.sync_names(made) {
+                    tracing::warn!(%error, %content, "the new number of a staging file whose commit failed may be lost with the power");
+                }
+                Staging { content, made, ..staging }
+            }
             Err(error) => {
                 tracing::warn!(%error, content = %staging.content, "a staging file keeps its number after a failed commit");
                 staging
             }
         }
+    }
+
+    fn sync_names(&self, made: Made) -> JournalResult<()> {
+        let directory = staging_directory(self.directory.path());
+        self.names.sync(made, || self.disk.sync_directory(&directory))
     }
 
     /// The server has proved that it has this content at `path`. The staging file goes, unless the file has a newer

@@ -116,6 +116,17 @@ fn lose_power(run: &Run, seed: u64) {
     restart_and_check(run, base.path());
 }
 
+/// The record of a failed commit may be on the disk, and the staging file's new number lost with the power: what was written on
+/// must not lie under the old one.
+#[test]
+fn record_of_a_failed_commit_never_speaks_of_what_was_written_later() {
+    let operations = [Operation::Discard, Operation::Commit { place: 0, len: 1 }];
+    for step in 0..=run(&operations, Fault::None).steps {
+        let run = run(&operations, Fault::Once(step));
+        (0..128).for_each(|seed| lose_power(&run, seed));
+    }
+}
+
 /// Few cases, for each runs once per step; `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();

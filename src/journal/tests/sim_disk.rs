@@ -147,7 +147,9 @@ fn after_power_loss(durable: &[u8], current: &[u8], chance: &mut Chance) -> Vec<
     let Some(unsynced) = current.strip_prefix(durable) else {
         return if chance.below(2) == 0 { durable.to_vec() } else { current.to_vec() };
     };
-    let mut unsynced = unsynced[..chance.below(unsynced.len() + 1)].to_vec();
+    // Often all of it: what was not promised may be there as a whole.
+    let len = if chance.below(4) == 0 { unsynced.len() } else { chance.below(unsynced.len() + 1) };
+    let mut unsynced = unsynced[..len].to_vec();
     if chance.below(3) == 0 {
         let from = chance.below(unsynced.len() + 1);
         unsynced[from..].fill(0);
