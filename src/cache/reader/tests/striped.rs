@@ -35,13 +35,15 @@ fn long_read_uses_several_streams_where_each_connection_has_its_own_rate() {
     let reader = reader(&server, quick());
     let begun = Instant::now();
     read_on(&reader, 0, |_| {});
-    let (stripes, most) = {
+    let (mut stripes, most) = {
         let script = server.script.lock();
         (script.stripes.clone(), script.streams_most)
     };
     assert!(most >= 3, "{most} streams at most");
     // One stream alone takes twelve seconds.
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    // Two that begin at the same moment are opened in any order.
+    stripes.sort_unstable_by_key(|range| range.start);
     assert!(stripes.windows(2).all(|pair| pair[0].end <= pair[1].start), "{stripes:?}");
     assert!(server.bytes() <= SIZE + MIB, "{} bytes twice", server.bytes() - SIZE);
     server.until("all connections are given back", |script| script.streams == 0);
