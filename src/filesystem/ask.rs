@@ -16,6 +16,8 @@ const LISTINGS_JOINED_MAX: usize = 4;
 const AHEAD_PATIENCE_MIN: Duration = Duration::from_millis(50);
 /// With fewer names than this a listing is shown when all of it is there.
 const SHOWN_EARLY_MIN: usize = 1000;
+/// Only where listings are believed at least so long are they believed longer for the time that they take.
+const SHOWN_LONGER_MIN: Duration = Duration::from_millis(100);
 /// How many exact times are asked for at once.
 const TIMES_MAX: usize = 1000;
 /// How often a question about times is put again because somebody else's batch did not hold the file.
@@ -79,7 +81,8 @@ impl Filesystem {
     /// walk through what it has shown would come to its end only after the next one, or never.
     pub(super) fn shown_age_max(&self, directory: &RemotePath) -> Duration {
         let usual = self.options.dir_timeout;
-        if usual.is_zero() { usual } else { usual.max(self.listings.usual_time(directory).saturating_mul(2)) }
+        // Who wants answers younger than this wants no old ones.
+        if usual < SHOWN_LONGER_MIN { usual } else { usual.max(self.listings.usual_time(directory).saturating_mul(2)) }
     }
 
     /// Whether a file is as `record` shows it, by what was said within `age_max`, where that is as short as an open demands.
