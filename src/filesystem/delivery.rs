@@ -315,6 +315,9 @@ impl Filesystem {
             self.listings.unpin(directory, name);
             state.let_go(ino);
         }
+        drop(state);
+        // As in `settle`: what was fetched ahead of the old content meanwhile goes too.
+        self.server.forget_unread(|file| file == FileId(ino.0));
         Ok(())
     }
 

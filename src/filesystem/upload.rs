@@ -246,6 +246,9 @@ impl Filesystem {
         }
         self.listings.insert(directory, entry, self.clock.instant());
         self.listings.unpin(directory, &name);
+        drop(state);
+        // What was fetched ahead of the old content came in before anybody could see that there is a new one: from here on all can.
+        self.server.forget_unread(|file| file == FileId(ino.0));
     }
 
     /// Fetches what the staging file lacks of the server's version.
