@@ -193,7 +193,7 @@ impl Sending {
         is_whole && self.breaks == 0 && size <= ONE_GO_LEN_MAX && matches!(self.line, Line::Closed)
     }
 
-    /// Sends all of it; only [`Self::finish`] is left then.
+    /// Sends all of it; only [`Self::finish_with`] is left then.
     ///
     /// # Errors
     /// The server's.
