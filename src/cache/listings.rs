@@ -256,6 +256,13 @@ impl Listings {
         took.or(table.shortest).unwrap_or_default()
     }
 
+    /// How long the last listing of this directory took, if it has brought `names_min` or more.
+    pub fn time_of_many(&self, directory: &RemotePath, names_min: usize) -> Option<Duration> {
+        let table = self.table.lock();
+        let found = table.directories.peek(directory)?;
+        (found.snapshot.as_ref()?.len() >= names_min).then_some(found.renewal.took)
+    }
+
     fn begin(&self, directory: &RemotePath, now: Instant, ahead: bool) -> Flight {
         let table = Arc::clone(&self.table);
         self.change(directory, |found| {

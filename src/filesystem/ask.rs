@@ -77,12 +77,14 @@ impl Filesystem {
         })
     }
 
-    /// How old what is shown of the names in a directory may be. A listing that took long is believed for as long again: else a
-    /// walk through what it has shown would come to its end only after the next one, or never.
+    /// How old what is shown of the names in a directory may be. A listing of many names that took long is believed for as long again:
+    /// else a walk through what it has shown would come to its end only after the next one, or never.
     pub(super) fn shown_age_max(&self, directory: &RemotePath) -> Duration {
         let usual = self.options.dir_timeout;
         // Who wants answers younger than this wants no old ones.
-        if usual < SHOWN_LONGER_MIN { usual } else { usual.max(self.listings.usual_time(directory).saturating_mul(2)) }
+        let may_be_longer = usual >= SHOWN_LONGER_MIN;
+        let took = may_be_longer.then(|| self.listings.time_of_many(directory, SHOWN_EARLY_MIN)).flatten();
+        took.map_or(usual, |took| usual.max(took.saturating_mul(2)))
     }
 
     /// Whether a file is as `record` shows it, by what was said within `age_max`, where that is as short as an open demands.

@@ -29,6 +29,21 @@ struct Page {
     end: Option<bool>,
 }
 
+impl Names {
+    /// Whether nothing is left to be read behind `cookie`.
+    fn is_at_end(&self, cookie: u64) -> bool {
+        match self {
+            Self::Whole(snapshot) => snapshot.entries_from(place_of(cookie)).next().is_none(),
+            Self::Coming(_) => false,
+        }
+    }
+}
+
+/// The place in the listing of the first entry behind `cookie`.
+fn place_of(cookie: u64) -> usize {
+    usize::try_from(cookie.saturating_sub(COOKIE_BASE)).unwrap_or(usize::MAX)
+}
+
 impl Filesystem {
     /// Opens a directory: the entries read through the handle are those of one moment.
     ///
@@ -96,9 +111,26 @@ impl Filesystem {
     /// `plus` asks for attributes too.
     ///
     /// # Errors
-    /// Those of the listing. Behind the last entry [`FilesystemError::Failed`] where the server cut the listing short: who
-    /// mirrors the directory must not take what is missing for removed.
+    /// Those of the listing. Behind the last entry [`FilesystemError::Failed`] where the server cut the listing short, and behind any
+    /// where the directory went away meanwhile: who mirrors the directory must not take what is missing for removed.
     pub fn read_directory(
+        &self,
+        access: Access,
+        handle: HandleId,
+        cookie: u64,
+        entries_max: usize,
+        plus: bool,
+    ) -> FilesystemResult<Vec<DirectoryEntry>> {
+        match self.read_page(access, handle, cookie, entries_max, plus) {
+            // A C library takes ENOENT for the end of the directory.
+            Err(FilesystemError::NotFound | FilesystemError::Stale) if cookie > 0 => {
+                Err(FilesystemError::Failed { reason: "this directory went away while it was being read".into() })
+            }
+            page => page,
+        }
+    }
+
+    fn read_page(
         &self,
         access: Access,
         handle: HandleId,
@@ -112,8 +144,8 @@ impl Filesystem {
         };
         let directory = match self.directory_path(ino) {
             Ok(path) => path,
-            // A directory that was removed while it is open is empty.
-            Err(FilesystemError::Stale) => return Ok(Vec::new()),
+            // A directory that was removed while it is open is empty, and one that was read to its end has no more.
+            Err(FilesystemError::Stale) if cookie == 0 || held.is_at_end(cookie) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let names = match held {
@@ -122,7 +154,7 @@ impl Filesystem {
             Names::Whole(snapshot) if cookie > 0 => Names::Whole(snapshot),
             _ => Names::Whole(self.snapshot(access, &directory)?),
         };
-        let first = usize::try_from(cookie.saturating_sub(COOKIE_BASE)).unwrap_or(usize::MAX);
+        let first = place_of(cookie);
         let page = match &names {
             Names::Whole(snapshot) => {
                 let entries = snapshot.entries_from(first).take(entries_max);

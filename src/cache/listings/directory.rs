@@ -170,6 +170,8 @@ impl Directory {
             self.snapshot = None;
             self.answers.retain(|name, _| self.pinned.contains_key(name));
             self.unsure.clear();
+            // A listing on its way may be older than what is unsure, and knows no more of which names these are.
+            self.listing.orphan();
         }
     }
 

@@ -110,7 +110,7 @@ fn file_removed_by_another_client_is_absent_once_the_listing_is_too_old() {
 fn listing_that_takes_long_holds_as_long_again_for_stat_and_no_longer_for_open() {
     let mount = Mount::new(|remote| {
         remote.put_directory("/d");
-        (0..300).for_each(|number| remote.put(&format!("/d/f{number:03}"), "x"));
+        (0..1200).for_each(|number| remote.put(&format!("/d/f{number:04}"), "x"));
     });
     let directory = mount.ino("d");
     mount.remote.hold(Operation::List);
@@ -119,19 +119,19 @@ fn listing_that_takes_long_holds_as_long_again_for_stat_and_no_longer_for_open()
         assert!(mount.remote.wait_held(Operation::List, 1));
         mount.advance(60);
         mount.remote.let_go(Operation::List);
-        assert_eq!(names.join().unwrap().len(), 300);
+        assert_eq!(names.join().unwrap().len(), 1200);
     });
     mount.advance(60);
     let (stats, lists) = (mount.remote.calls(Operation::Stat), mount.remote.calls(Operation::List));
     let asked = || mount.remote.calls(Operation::Stat) - stats + mount.remote.calls(Operation::List) - lists;
-    for number in 0..300 {
-        assert!(mount.find_in(directory, &format!("f{number:03}")).is_some());
+    for number in 0..1200 {
+        assert!(mount.find_in(directory, &format!("f{number:04}")).is_some());
     }
-    assert_eq!((mount.find_in(directory, "none"), mount.names(directory).len()), (None, 300));
+    assert_eq!((mount.find_in(directory, "none"), mount.names(directory).len()), (None, 1200));
     assert_eq!(asked(), 0);
 
-    mount.remote.put("/d/f000", "changed");
-    let ino = mount.find_in(directory, "f000").unwrap().ino;
+    mount.remote.put("/d/f0000", "changed");
+    let ino = mount.find_in(directory, "f0000").unwrap().ino;
     for _ in 0..10 {
         let opened = mount.filesystem.open(Access::Server, ino, READ).unwrap();
         assert_eq!(mount.read(opened.handle), "changed");
@@ -139,7 +139,7 @@ fn listing_that_takes_long_holds_as_long_again_for_stat_and_no_longer_for_open()
         mount.advance(2);
     }
     assert_eq!(mount.remote.calls(Operation::List), lists, "a listing that takes a minute answers no open");
-    assert_eq!(mount.names(directory).len(), 300);
+    assert_eq!(mount.names(directory).len(), 1200);
     assert_eq!(mount.remote.calls(Operation::List), lists + 1, "it took too long ago");
 }
 

@@ -302,6 +302,30 @@ fn long_listing_that_breaks_off_ends_with_an_error_behind_what_it_showed() {
 }
 
 #[test]
+fn directory_that_goes_away_while_it_is_read_ends_with_an_error_and_not_as_if_that_were_all() {
+    with_a_long_listing(|mount, directory, handle| {
+        let mut cookie = 0;
+        assert_eq!(mount.read_on(Access::MemoryOnly, handle, &mut cookie, false).0.len(), 1002);
+        mount.remote.fail(Operation::ListPart, 0, RemoteError::NotFound, When::Before);
+        mount.remote.let_go(Operation::ListPart);
+        let (_, end) = mount.read_on(Access::Server, handle, &mut cookie, false);
+        assert!(matches!(end, Err(FilesystemError::Failed { .. })), "{end:?}");
+
+        mount.remote.behave(|behaviour| behaviour.listing_part_len = None);
+        let whole = mount.filesystem.open_directory(Access::Server, directory).unwrap();
+        let first = mount.filesystem.read_directory(Access::Server, whole, 0, 10, false).unwrap();
+        mount.remote.rename(&RemotePath::parse(b"/d").unwrap(), &RemotePath::parse(b"/elsewhere").unwrap()).unwrap();
+        mount.advance(31);
+        assert_eq!(mount.find("d"), None);
+        let behind = first.last().unwrap().next_cookie;
+        let rest = mount.filesystem.read_directory(Access::Server, whole, behind, 10, false);
+        assert!(matches!(rest, Err(FilesystemError::Failed { .. })), "{rest:?}");
+        assert_eq!(mount.filesystem.read_directory(Access::Server, whole, 9000, 10, false), Ok(vec![]));
+        mount.filesystem.release_directory(whole);
+    });
+}
+
+#[test]
 fn times_that_a_long_listing_does_not_tell_are_told_when_it_is_at_its_end() {
     with_a_long_listing(|mount, directory, _| {
         mount.remote.behave(|behaviour| behaviour.listing_precision = crate::protocol::Precision::Minute);
