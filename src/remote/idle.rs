@@ -10,9 +10,12 @@ use std::time::Duration;
 use super::error::{RemoteError, RemoteResult};
 use super::server::Server;
 use super::{Listing, ReadStream, counted, read_range};
-use crate::pool::{Lease, OperationKind};
+use crate::pool::{Lease, OperationKind, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::{Entry, RemotePath};
+
+/// How long a connection is waited for that was given back for a moment.
+const PATIENCE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A connection lent for one thing that nobody waits for. Dropping it gives it back.
 pub trait IdleConnection: Send {
@@ -88,8 +91,17 @@ impl IdleConnection for FtpIdleConnection {
     }
 
     fn open_range(self: Box<Self>, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
-        let Self { server, lease } = *self;
-        counted::read(&server, || read_range::open_range_on(&server, lease, path, range.start))
+        let Self { server, mut lease } = *self;
+        counted::read(&server, || {
+            if range.start > 0 && server.profile().restart.get() == Verdict::Unknown {
+                // The proof takes sessions, and may find this one to be the only one there is.
+                drop(lease);
+                server.prove_restart(path, server.deadline())?;
+                let given_up = RemoteError::Interrupted { reason: "somebody else has the connection".into() };
+                lease = server.pool.idle(PATIENCE_AGAIN).ok_or(given_up)?;
+            }
+            read_range::open_range_on(&server, lease, path, range.start)
+        })
     }
 }
 

@@ -84,24 +84,18 @@ pub(super) fn open_read(
 /// Starts reading at `offset`, on a session that the caller has and in one attempt.
 ///
 /// # Errors
-/// Any of [`RemoteError`]; what a refusal means is not looked for. [`RemoteError::Unsupported`] where it cannot be proved that the server can begin
+/// Any of [`RemoteError`]; what a refusal means is not looked for. [`RemoteError::Unsupported`] where it is not proved that the server can begin
 /// there.
 pub(super) fn open_range_on(
     server: &Arc<Server>,
-    mut lease: Lease,
+    lease: Lease,
     path: &RemotePath,
     offset: u64,
 ) -> RemoteResult<Box<dyn ReadStream>> {
-    let deadline = server.deadline();
-    let unsupported = RemoteError::Unsupported { what: "reading from an offset" };
-    if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
-        let proved = server.prove_restart_by(path, deadline, |place| start_reading_on(lease, path, place, deadline))?;
-        lease = proved.ok_or(unsupported.clone())?;
-    }
     if offset > 0 && !server.profile().restart.is_yes() {
-        return Err(unsupported);
+        return Err(RemoteError::Unsupported { what: "reading from an offset" });
     }
-    let (lease, transfer) = start_reading_on(lease, path, offset, deadline)?;
+    let (lease, transfer) = start_reading_on(lease, path, offset, server.deadline())?;
     Ok(Box::new(FtpReadStream {
         server: Arc::clone(server),
         path: path.clone(),
@@ -155,34 +149,32 @@ impl Server {
         })
     }
 
-    fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
-        self.prove_restart_by(path, deadline, |place| self.start_reading(path, place, deadline)).map(drop)
-    }
-
-    /// Reads the last byte of a file, which is the only one behind its offset exactly where REST works; `start` begins to. Returns the session
-    /// that did it.
-    fn prove_restart_by(
-        &self,
-        path: &RemotePath,
-        deadline: Instant,
-        start: impl FnOnce(u64) -> Result<(Lease, ActiveTransfer), PoolError>,
-    ) -> RemoteResult<Option<Lease>> {
-        let Some(size) = self.size_of(path, deadline)?.filter(|size| *size >= 2) else { return Ok(None) };
-        let (lease, bytes) = match start(size - 1) {
-            Ok((lease, transfer)) => (lease, count_up_to_two(transfer)?),
+    /// Reads the last byte of a file: it is the only one behind its offset exactly where REST works. Takes sessions for that, one at a time: nobody
+    /// may hold one meanwhile.
+    ///
+    /// # Errors
+    /// As for [`super::Remote::open_read`]; that nothing could be proved is none.
+    pub(super) fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+        let Some(size) = self.size_of(path, deadline)?.filter(|size| *size >= 2) else { return Ok(()) };
+        let bytes = match self.start_reading(path, size - 1, deadline) {
+            Ok((lease, transfer)) => {
+                let bytes = count_up_to_two(transfer);
+                drop(lease);
+                bytes?
+            }
             Err(PoolError::Refused { verb: "REST", .. }) => {
                 self.profile().restart.learn(Verdict::No);
-                return Ok(None);
+                return Ok(());
             }
             // The RETR that follows will be refused too, and explained there.
-            Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => return Ok(None),
+            Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         // A file that changed meanwhile proves nothing.
         if self.size_of(path, deadline)? == Some(size) {
             self.profile().restart.learn_if(bytes == 1);
         }
-        Ok(Some(lease))
+        Ok(())
     }
 
     /// The file's size: SIZE, or what [`Self::stat`] finds where that is not answered.
