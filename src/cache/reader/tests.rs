@@ -175,7 +175,7 @@ impl Script {
         let now = Instant::now();
         if let Some(rate) = self.rate_of_all {
             // Who wakes late catches up: the link was there meanwhile.
-            let before = now.checked_sub(Duration::from_millis(200)).unwrap_or(now);
+            let before = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
             self.busy_until = Some(self.busy_until.map_or(now, |until| until.max(before)) + time(rate));
         }
         let of_all = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
