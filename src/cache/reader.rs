@@ -136,6 +136,11 @@ impl Reader {
         self.shared.with_state(|state, effects| state.wait(file, path, version, offset, end, done, effects));
     }
 
+    /// The server had this version when it was asked at `asked`: what an open was told, so that its reads need not ask again.
+    pub fn opened(&self, file: FileId, path: &RemotePath, version: &FileVersion, asked: Instant) {
+        self.shared.with_state(|state, effects| state.opened(file, path, version, asked, effects));
+    }
+
     /// Whether all blocks of a version are in memory, or all of them on the local disk.
     pub fn holds(&self, file: FileId, path: &RemotePath, version: &FileVersion) -> bool {
         let in_memory = self.shared.with_state(|state, _| state.holds(file, version));

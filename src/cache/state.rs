@@ -145,7 +145,7 @@ impl State {
             return false;
         }
         let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut()) else { return false };
-        track.confirmed = track.confirmed.max(confirmed);
+        track.confirmed = track.confirmed.max(Some(confirmed));
         let id = track.id;
         for (index, block) in (0..).map(BlockIndex).zip(bytes.chunks(BLOCK_LEN)) {
             let block: Block = block.into();
@@ -206,22 +206,44 @@ impl State {
         self.extend_stripes(file, id, effects);
     }
 
+    /// The server had this version at `asked`: what an open was told.
+    pub(super) fn opened(
+        &mut self,
+        file: FileId,
+        path: &RemotePath,
+        version: &FileVersion,
+        asked: Instant,
+        effects: &mut Effects,
+    ) {
+        if self.ensure_track(file, path, version, effects)
+            && let Some(track) = self.tracks.get_mut(&file).and_then(|tracks| tracks.last_mut())
+        {
+            track.confirmed = track.confirmed.max(Some(asked));
+        }
+    }
+
     /// The version of a stream's track, where it is too long ago that the server was known to have it.
     pub(super) fn unconfirmed(&mut self, key: StreamKey, now: Instant) -> Option<FileVersion> {
         let track = find(&mut self.tracks, key.file, key.version)?;
-        (now.saturating_duration_since(track.confirmed) > self.options.version_ttl).then(|| track.version.clone())
+        let is_old = |confirmed| now.saturating_duration_since(confirmed) > self.options.version_ttl;
+        track.confirmed.is_none_or(is_old).then(|| track.version.clone())
     }
 
     /// The server had the version of this stream's track at `asked`.
     pub(super) fn confirmed(&mut self, key: StreamKey, asked: Instant) {
         if let Some(track) = find(&mut self.tracks, key.file, key.version) {
-            track.confirmed = track.confirmed.max(asked);
+            track.confirmed = track.confirmed.max(Some(asked));
         }
     }
 
     /// A stream's thread has started; what it is to bring. `None` where it is of no more use.
     pub(super) fn stream_begins(&mut self, key: StreamKey, thread: Thread) -> Option<Beginning> {
-        Some(find(&mut self.tracks, key.file, key.version)?.stream(key.number)?.begin(thread))
+        let track = find(&mut self.tracks, key.file, key.version)?;
+        let size = track.version.size;
+        let version = track.version.clone();
+        let range = track.stream(key.number)?.begin(thread);
+        let kind = track.stream(key.number)?.kind;
+        Some(Beginning { kind, is_to_the_end: range.end >= size, range, version })
     }
 
     /// What a stream does next. One that stops is not held from then on, so no read relies on it.

@@ -25,7 +25,7 @@ use super::readahead::{FAR_LEN, NEAR_LEN, WINDOW_LEN_START, page_end, page_start
 use super::reader::{FileId, Shared};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
-use crate::remote::{ReadStream, RemoteError, RemoteResult};
+use crate::remote::{Connections, ReadStream, RemoteError, RemoteResult};
 
 /// How long a stripe waits for a connection to be logged in.
 const STRIPE_PATIENCE: Duration = Duration::from_secs(3);
@@ -65,6 +65,9 @@ pub(super) enum Kind {
 pub(super) struct Beginning {
     pub(super) kind: Kind,
     pub(super) range: Range<u64>,
+    /// The file's end is to be proved by it.
+    pub(super) is_to_the_end: bool,
+    pub(super) version: FileVersion,
 }
 
 /// A stream as the reader's state sees it.
@@ -172,10 +175,10 @@ impl Stream {
     }
 
     /// Begins: the thread is known from now on, the position fixed. Returns what it is to bring.
-    pub(super) fn begin(&mut self, thread: Thread) -> Beginning {
+    pub(super) fn begin(&mut self, thread: Thread) -> Range<u64> {
         self.phase = Phase::Flowing;
         self.thread = Some(thread);
-        Beginning { kind: self.kind, range: self.position..self.end }
+        self.position..self.end
     }
 }
 
@@ -232,9 +235,12 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
     if !delay.is_zero() {
         thread::sleep(delay);
     }
-    confirm_version(shared, key, path)?;
+    if let Some(version) = shared.unconfirmed(key) {
+        confirm_version(shared, key, path, &version)?;
+    }
     let Some(beginning) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
-    let Some(mut stream) = open(shared, path, beginning)? else { return Ok(()) };
+    let Some(mut stream) = open(shared, path, &beginning)? else { return Ok(()) };
+    confirm_again(shared, key, path, &beginning)?;
     let me = thread::current();
     stream.on_wanted(Box::new(move || me.unpark()));
     loop {
@@ -253,9 +259,11 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
 }
 
 /// Begins the transfer; `None` where nothing that nobody waits for can be begun now.
-fn open(shared: &Shared, path: &RemotePath, beginning: Beginning) -> RemoteResult<Option<Box<dyn ReadStream>>> {
-    let Beginning { kind, range } = beginning;
-    match kind {
+fn open(shared: &Shared, path: &RemotePath, beginning: &Beginning) -> RemoteResult<Option<Box<dyn ReadStream>>> {
+    let range = beginning.range.clone();
+    match beginning.kind {
+        // A range that ends with the file would not show that there is no more of it.
+        Kind::Pick if beginning.is_to_the_end => shared.remote().open_read(path, range.start).map(Some),
         Kind::InOrder => shared.remote().open_read(path, range.start).map(Some),
         Kind::Pick => shared.remote().open_range(path, range).map(Some),
         Kind::Stripe => {
@@ -265,13 +273,28 @@ fn open(shared: &Shared, path: &RemotePath, beginning: Beginning) -> RemoteResul
     }
 }
 
+/// Asks once more, before a byte is handed on, where the transfer has had to wait for its connection; behind a stripe always, since it is read
+/// beside others.
+fn confirm_again(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, beginning: &Beginning) -> RemoteResult<()> {
+    // With one connection the transfer has it, and the question would wait for its end. Whether there may be a second one is known once it is
+    // there.
+    let may_wait = |is: Connections| is.ceiling < 2 || (!is.shared && is.idle == 0);
+    if shared.remote().connections().is_some_and(may_wait) {
+        return Ok(());
+    }
+    match shared.unconfirmed(key) {
+        Some(version) => confirm_version(shared, key, path, &version),
+        None if beginning.kind == Kind::Stripe => confirm_version(shared, key, path, &beginning.version),
+        None => Ok(()),
+    }
+}
+
 /// Makes sure that the server still has the version whose blocks a stream is to bring. Its size alone, which is proved at
 /// the end, does not tell another content of the same size, and comes too late for what was read before.
-fn confirm_version(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath) -> RemoteResult<()> {
-    let Some(version) = shared.unconfirmed(key) else { return Ok(()) };
+fn confirm_version(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, version: &FileVersion) -> RemoteResult<()> {
     let asked = Instant::now();
     match shared.remote().stat(path) {
-        Ok(entry) if FileVersion::of(&entry).is_some_and(|now| !now.agrees_with(&version)) => Err(RemoteError::Changed),
+        Ok(entry) if FileVersion::of(&entry).is_some_and(|now| !now.agrees_with(version)) => Err(RemoteError::Changed),
         Ok(_) => {
             shared.confirmed(key, asked);
             Ok(())

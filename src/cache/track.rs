@@ -32,8 +32,8 @@ pub(super) struct Track {
     pub(super) pattern: Pattern,
     pub(super) streams: Vec<Stream>,
     pub(super) waiting: Vec<WaitingRead>,
-    /// When the server was last known to have this version; whoever reads it first has just opened it.
-    pub(super) confirmed: Instant,
+    /// When the server was last known to have this version; `None` where nobody has said so: it is asked before anything is read.
+    pub(super) confirmed: Option<Instant>,
     /// Streams that failed since a block last came.
     pub(super) failures: usize,
     /// A read waits for a stream that could not be started, for there are too many.
@@ -58,7 +58,7 @@ impl Track {
             pattern: Pattern::default(),
             streams: Vec::new(),
             waiting: Vec::new(),
-            confirmed: Instant::now(),
+            confirmed: None,
             failures: 0,
             is_short_of_streams: false,
             width: Width::default(),

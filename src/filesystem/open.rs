@@ -57,18 +57,23 @@ impl Filesystem {
         }
         let (directory, name) = self.place(ino).ok_or(FilesystemError::Stale)?;
         self.await_fetch(access, &directory.join(&name))?;
-        let entry = self.entry(access, &directory, &name, self.options.attr_timeout)?;
-        let Some(entry) = entry else {
+        let answer = self.answer(access, &directory, &name, self.options.attr_timeout)?;
+        let Some(entry) = answer.entry else {
             self.supersede(ino);
             return Err(FilesystemError::NotFound);
         };
         if entry.kind != EntryKind::File || !self.reconcile(ino, &entry) {
             return Err(FilesystemError::Stale);
         }
+        let version = FileVersion::of(&entry);
+        if let Some(version) = &version {
+            let age = self.clock.instant().saturating_duration_since(answer.at);
+            self.server.opened(FileId(ino.0), &directory.join(&name), version, age);
+        }
         if let Some(content) = self.content_of(ino) {
             return Ok(content);
         }
-        let Some(version) = FileVersion::of(&entry) else {
+        let Some(version) = version else {
             return Err(FilesystemError::NotSupported { what: "telling the size of this file" });
         };
         Ok(Content::of_version(directory.join(&name), entry, version))

@@ -83,6 +83,13 @@ impl Server {
         self.reader.holds(file, path, version)
     }
 
+    /// An open was told, so long ago, that the server has this version.
+    pub(super) fn opened(&self, file: FileId, path: &RemotePath, version: &FileVersion, age: Duration) {
+        if let Some(asked) = Instant::now().checked_sub(age) {
+            self.reader.opened(file, path, version, asked);
+        }
+    }
+
     /// Keeps all bytes of a version, which the server was asked about at `confirmed`.
     pub(super) fn insert(
         &self,

@@ -16,6 +16,7 @@ mod at_random;
 mod bounds;
 mod on_disk;
 mod striped;
+mod versions;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -493,6 +494,7 @@ fn short_transfer_is_reported_as_changed_and_its_blocks_are_dropped() {
     for said in [3 * MIB, 3 * MIB + 1, 2 * MIB + 200] {
         let server = Scripted::with_file(2 * MIB + 100);
         let reader = reader(&server, options());
+        reader.opened(FILE, &path(), &version(said), Instant::now());
         assert_eq!(read(&reader, &version(said), 0, 1000), Ok(content(0, 0, 1000)));
         assert_eq!(read(&reader, &version(said), MIB, 2 * MIB), Err(RemoteError::Changed));
         assert_eq!(reader.get(FILE, &version(said), 0, 1000), None);
@@ -504,6 +506,7 @@ fn transfer_longer_than_the_size_is_reported_as_changed_before_its_last_block_is
     for real in [MIB + 1, 2 * MIB] {
         let server = Scripted::with_file(real);
         let reader = reader(&server, options());
+        reader.opened(FILE, &path(), &version(MIB), Instant::now());
         assert_eq!(read(&reader, &version(MIB), 0, MIB), Err(RemoteError::Changed));
         assert_eq!(reader.get(FILE, &version(MIB), 0, 1000), None);
     }
@@ -550,6 +553,7 @@ fn stream_that_begins_later_asks_whether_it_is_still_the_same_version() {
 fn file_that_was_just_opened_is_not_asked_for() {
     let scripted = Scripted::with_file(8 * MIB);
     let reader = reader(&scripted, ReaderOptions { version_ttl: Duration::from_secs(3600), ..options() });
+    reader.opened(FILE, &path(), &version(8 * MIB), Instant::now());
     for place in [0, 4, 2, 7] {
         assert_reads(&reader, &version(8 * MIB), place * MIB, 100);
     }

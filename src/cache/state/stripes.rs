@@ -81,6 +81,11 @@ impl State {
             // Towards the end shorter ones, so that all of them have something to do up to it.
             let share = block_end((size - start) / width as u64).max(STRIPE_LEN_MIN);
             let wanted = start..start.saturating_add(len.min(share)).min(size);
+            if self.blocks.covers(version, wanted.clone()) {
+                let Some(track) = find(&mut self.tracks, file, version) else { return };
+                track.given_end = wanted.end;
+                continue;
+            }
             let number = self.number();
             let stream = Stream::new(number, &wanted, size, Kind::Stripe, self.window_len_max);
             let Some(track) = find(&mut self.tracks, file, version) else { return };

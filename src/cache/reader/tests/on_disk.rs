@@ -38,6 +38,7 @@ fn version_that_turns_out_to_be_another_leaves_nothing_in_the_cache_directory() 
     let disk = DiskCache::open(folder.path(), "account", 1 << 30).unwrap();
     let server = Scripted::with_file(size - 10);
     let reader = reader(&server, ReaderOptions { disk: Some(Arc::clone(&disk)), ..options() });
+    reader.opened(FILE, &path(), &version, Instant::now());
     assert_reads(&reader, &version, 0, 128 * KIB);
     assert_eq!(read(&reader, &version, size - 1000, 1000), Err(RemoteError::Changed));
     assert!(disk.entry(&path(), &version).is_none_or(|entry| !entry.has(BlockIndex(0))));
