@@ -161,6 +161,25 @@ fn server_that_refuses_what_comes_before_its_greeting_is_logged_in_to_step_by_st
 }
 
 #[test]
+fn slow_answer_to_a_name_is_waited_for_where_names_went_ahead_before() {
+    let server = ScriptedServer::start(|dialogue| {
+        assert_eq!(dialogue.next_command().unwrap(), "USER anna");
+        dialogue.say(ORDERLY);
+        if dialogue.index == 1 {
+            std::thread::sleep(Duration::from_secs(4));
+        }
+        dialogue.say("331 Password?");
+        dialogue.serve(|_, _| Answer::Default);
+    });
+    let pool = Pool::connect(options(&server)).unwrap();
+    lose_sessions(&pool);
+    assert_eq!(read(&pool), b"bytes");
+    let index = server.commands().iter().filter(|command| command.starts_with("USER")).count();
+    assert_eq!((index, pool.profile().logs_in_at_once.get()), (server.connections(), Verdict::Yes));
+    assert!(server.count("PASS") >= 2, "the slow login went on: {:?}", server.commands());
+}
+
+#[test]
 fn server_that_breaks_off_at_commands_behind_a_password_is_logged_in_to_step_by_step() {
     let server = ScriptedServer::start(|dialogue| {
         dialogue.say(ORDERLY);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
 use std::fs;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -275,6 +276,33 @@ fn port_asked_for_behind_a_transfer_that_was_stopped_is_forgotten() {
     assert_eq!(commands[commands.len() - 4..], ["RETR /file", "EPSV", "PWD", "EPSV"]);
     assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
     assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn silence_on_a_transfer_whose_data_connection_broke_is_no_answer_while_it_runs() {
+    let server = retr_server(|dialogue, number| {
+        if number == 2 {
+            dialogue.say("150 Here it comes");
+            let mut data = dialogue.accept();
+            data.write_all(b"by").unwrap();
+            let _ = socket2::SockRef::from(&data).set_linger(Some(Duration::ZERO));
+            drop(data);
+            // Not a word on the transfer, as Pure-FTPd does.
+            assert_eq!(dialogue.next_command().as_deref(), Some("EPSV"));
+            let port = dialogue.listen();
+            dialogue.say(&format!("229 Passive (|||{port}|)"));
+            assert_eq!(dialogue.next_command(), None);
+        }
+        number == 2
+    });
+    let pool = connect(&server);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    wait_until_prepared(&pool);
+    for _ in 0..3 {
+        assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    }
+    assert_eq!(server.connections(), 2, "{:?}", server.commands());
+    assert!(!pool.profile().answers_during_transfer.is_yes() && !pool.profile().pipelining.is_no());
 }
 
 #[test]

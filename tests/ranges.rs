@@ -45,6 +45,8 @@ enum Rang {
     OneTooMany,
     Ignored,
     Refused,
+    /// Refused for now, and taken later.
+    Busy,
     /// Proved, and then one byte short.
     ShortLater,
     /// Proved, and then one byte more.
@@ -69,6 +71,7 @@ fn server(rang: Rang, content: Vec<u8>, is_later: Arc<AtomicBool>) -> ScriptedSe
                     dialogue.say("350 Go on");
                 }
                 "RANG" if rang == Rang::Refused => dialogue.say("501 No"),
+                "RANG" if rang == Rang::Busy && !is_later.load(Ordering::Acquire) => dialogue.say("450 Not now"),
                 "RANG" => {
                     let (first, last) = argument.split_once(' ').unwrap();
                     let (first, end) = (first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap() + 1);
@@ -100,10 +103,15 @@ fn server(rang: Rang, content: Vec<u8>, is_later: Arc<AtomicBool>) -> ScriptedSe
 }
 
 fn connect(server: &ScriptedServer) -> FtpRemote {
+    connect_with(server, |_| {})
+}
+
+fn connect_with(server: &ScriptedServer, change: fn(&mut ServerOptions)) -> FtpRemote {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let mut options = ServerOptions::new("127.0.0.1");
     options.port = server.port();
+    change(&mut options);
     FtpRemote::connect(options).unwrap()
 }
 
@@ -174,6 +182,36 @@ fn server_that_takes_a_range_for_another_is_found_out_and_read_without() {
             reads > 30
         });
         assert_eq!(server.count("RANG"), 1, "{rang:?}: {:?}", server.commands());
+    }
+}
+
+#[test]
+fn refusal_for_now_is_no_verdict_on_ranges() {
+    let (content, is_later) = (content(), Arc::new(AtomicBool::new(false)));
+    let server = server(Rang::Busy, content.clone(), Arc::clone(&is_later));
+    let remote = connect(&server);
+    read_until(&remote, &content, || server.count("RANG") >= 1);
+    is_later.store(true, Ordering::Release);
+    // The proof, and the first that is believed.
+    read_until(&remote, &content, || server.count("RANG") >= 3);
+}
+
+#[test]
+fn ranges_are_not_proved_on_a_connection_that_somebody_could_need() {
+    let changes: [fn(&mut ServerOptions); 2] =
+        [|options| options.connections_max = 2, |options| options.pipelining = false];
+    for change in changes {
+        let content = content();
+        let server = server(Rang::Right, content.clone(), Arc::default());
+        let remote = connect_with(&server, change);
+        let mut reads = 0;
+        read_until(&remote, &content, || {
+            reads += 1;
+            reads > 40
+        });
+        assert_eq!(server.count("RANG"), 0);
+        // One for reads and one for questions: no proof has had another logged in.
+        assert!(server.connections() <= 2, "{}", server.connections());
     }
 }
 

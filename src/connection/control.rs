@@ -30,7 +30,7 @@ use super::tls::layer::{Negotiated, Records};
 use super::tls::{TlsError, TlsLogin};
 use super::transport::Transport;
 use crate::protocol::command::{Command, Encoding};
-use crate::protocol::pipeline::{Expects, Pipeline, Received, ends_transfer};
+use crate::protocol::pipeline::{Expects, Pipeline, Received};
 use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
 
 pub use ticket::Ticket;
@@ -512,7 +512,7 @@ impl State {
             }
             Ok(Received::Leftover(reply)) => {
                 self.leftovers += 1;
-                self.has_final_leftover |= ends_transfer(reply.code());
+                self.has_final_leftover |= self.pipeline.is_last_word(reply.code());
             }
             Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
             Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),

@@ -28,7 +28,7 @@ use super::options::DataMode;
 use super::profile::{ServerKind, VerdictCell};
 use super::session::Session;
 use crate::connection::deadlines::after;
-use crate::connection::{PendingConnection, Progress, Readiness, Ticket};
+use crate::connection::{ConnectionError, PendingConnection, Progress, Readiness, Ticket};
 use crate::protocol::passive::parse_any;
 use crate::protocol::{Command, Reply, ReplyClass};
 
@@ -45,6 +45,10 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// So long the first byte on a spare is waited for, before the transfer is begun anew without it: a router that has forgotten the
 /// connection swallows all that is sent on it.
 pub(super) const FIRST_BYTE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// So long the reply to an EPSV behind a transfer that failed is waited for, also where its caller has less time: without it the session is of no
+/// use any more.
+const DOUBT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the keeper's thread stays when there is nothing to do.
 const LINGER: Duration = Duration::from_secs(5);
@@ -78,6 +82,15 @@ pub(super) enum Readily {
     Coming,
     /// It stands.
     AtOnce,
+}
+
+/// A reply that may be about the transfer, or about the EPSV behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// How long the caller has.
+    pub(super) until: Instant,
+    /// The data connection broke, so that the server may have said nothing of the transfer.
+    pub(super) is_broken: bool,
 }
 
 /// What is known of the server's spares.
@@ -193,13 +206,17 @@ impl Session {
     }
 
     /// Takes the ticket of an EPSV that went in the packet of a transfer whose last reply has come. Waits for its reply only where there is a
-    /// doubt which of the two that reply was about.
-    pub(super) fn has_asked_behind(self: &Arc<Self>, ticket: Ticket, is_in_doubt: bool) {
+    /// doubt which of the two that reply was about. Where it does not come in time the session is closed, since nobody knows then.
+    pub(super) fn has_asked_behind(self: &Arc<Self>, ticket: Ticket, doubt: Option<Doubt>) {
         let at = Instant::now();
-        if is_in_doubt {
-            let reply = ticket.wait(after(self.options().deadlines.reply)).ok();
-            self.note_lost_step();
-            *self.spare.state.lock() = self.advanced(reply.as_ref(), at, true);
+        if let Some(Doubt { until, is_broken }) = doubt {
+            let until = until.max(after(DOUBT_PATIENCE)).min(after(self.options().deadlines.reply));
+            let reply = ticket.wait(until);
+            if let Err(ConnectionError::GivenUp { .. }) = &reply {
+                self.control().close();
+            }
+            self.judge_lost_step(is_broken);
+            *self.spare.state.lock() = self.advanced(reply.ok().as_ref(), at, true);
             return;
         }
         let mut state = self.spare.state.lock();

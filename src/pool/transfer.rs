@@ -26,7 +26,7 @@ use super::lease::Lease;
 use super::opening::{self, Opening};
 use super::profile::ServerKind;
 use super::session::Session;
-use super::spare::FIRST_BYTE_PATIENCE;
+use super::spare::{Doubt, FIRST_BYTE_PATIENCE};
 use crate::connection::deadlines::after;
 use crate::connection::{ConnectionError, DataConnection, PendingConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
@@ -84,6 +84,10 @@ pub struct ActiveTransfer {
     next: Option<Ticket>,
     /// Another transfer has taken its place on the session.
     is_superseded: bool,
+    /// Its data connection broke, or never stood: what the server leaves unsaid then says nothing of its order.
+    is_broken: bool,
+    /// Until when its beginning may take.
+    begin_by: Instant,
 }
 
 /// What was asked for.
@@ -220,6 +224,8 @@ impl ActiveTransfer {
             behind: Vec::new(),
             next: None,
             is_superseded: false,
+            is_broken: false,
+            begin_by: Instant::now(),
         }
     }
 
@@ -415,7 +421,9 @@ impl ActiveTransfer {
             if let Some(next) = self.next.take() {
                 // Where the packet came in pieces, ProFTPD says 450 while the transfer runs, and Pure-FTPd 500: to what is behind it.
                 let is_in_doubt = matches!(code.class(), ReplyClass::Transient | ReplyClass::Permanent);
-                self.session.has_asked_behind(next, is_in_doubt);
+                let doubt =
+                    is_in_doubt.then(|| Doubt { until: deadline.max(self.begin_by), is_broken: self.is_broken });
+                self.session.has_asked_behind(next, doubt);
                 if let Some(failure) = self.session.control().failure().filter(|_| is_in_doubt) {
                     return Err(failure.into());
                 }
@@ -430,6 +438,7 @@ impl ActiveTransfer {
 
     /// What an error of the data connection means: the server's own reason, where it gives one in time.
     fn broken(&mut self, error: &ConnectionError) -> PoolError {
+        self.is_broken = true;
         // Gone first: some servers say nothing before.
         if let Some(data) = self.data.take() {
             data.reset();
@@ -440,10 +449,12 @@ impl ActiveTransfer {
         let deadline = after(REASON_PATIENCE);
         while !self.transfer.has_final_reply() {
             if let Err(failure) = self.next_reply(deadline) {
+                self.drop_answers();
                 self.session.control().close();
                 return match failure {
-                    // Silence on both connections: what happened first is what counts.
-                    PoolError::TimedOut { .. } | PoolError::Connection(ConnectionError::TimedOut { .. }) => {
+                    // Silence on both connections, or a word on what is behind it alone: what happened first is what counts.
+                    PoolError::TimedOut { .. }
+                    | PoolError::Connection(ConnectionError::TimedOut { .. } | ConnectionError::OutOfStep { .. }) => {
                         PoolError::Broken { reason: error.to_string() }
                     }
                     failure => failure,

@@ -108,8 +108,13 @@ pub struct OutOfStep {
 
 /// Whether it is what servers say at the end of a transfer that was stopped. 229 and 500 may come there too, and are about what was sent
 /// behind it.
-pub fn ends_transfer(code: ReplyCode) -> bool {
+fn ends_transfer(code: ReplyCode) -> bool {
     matches!(code.number(), 225 | 226 | 250 | 425 | 426 | 450 | 451 | 550 | 551 | 552)
+}
+
+/// The same where questions were behind that transfer, for which 250, 450 and 550 are answers as well.
+fn ends_transfer_before_questions(code: ReplyCode) -> bool {
+    matches!(code.number(), 225 | 226 | 425 | 426 | 451)
 }
 
 /// More commands than [`Pipeline::new`] allowed. It was not queued.
@@ -227,7 +232,7 @@ impl<T> Pipeline<T> {
             if self.leftovers > LEFTOVERS_MAX || expects.is_some_and(|expects| expects != Expects::Marker) {
                 return Err(OutOfStep { reply, expected: expects });
             }
-            self.has_ended |= ends_transfer(reply.code());
+            self.has_ended |= self.is_last_word(reply.code());
             return Ok(Received::Leftover(reply));
         }
         self.leftovers = 0;
@@ -237,6 +242,17 @@ impl<T> Pipeline<T> {
             Some(marker) => Ok(Received::Marker { stopped, marker: marker.tag, reply }),
             None => Err(OutOfStep { reply, expected: None }),
         }
+    }
+
+    /// Whether a reply before the marker is the last word on the stopped transfer.
+    pub fn is_last_word(&self, code: ReplyCode) -> bool {
+        let has_stopped = |which: &[Expects]| {
+            self.in_flight.iter().any(|command| command.stopped && which.contains(&command.expects))
+        };
+        // A transfer that has had its final reply is not in flight any more: there the answers show its end.
+        let is_asked_behind =
+            has_stopped(&[Expects::Transfer]) && has_stopped(&[Expects::Completion, Expects::Lenient]);
+        if is_asked_behind { ends_transfer_before_questions(code) } else { ends_transfer(code) }
     }
 
     /// How many commands are in flight.

@@ -73,7 +73,7 @@ impl Server {
         let listed = self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
             let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline, part)?;
             if let Some(lines) = to_compare {
-                self.compare_later(lease, directory, lines);
+                self.compare_later(lease, directory, lines, deadline);
             }
             Ok(listing)
         });
@@ -143,7 +143,12 @@ impl Server {
     }
 
     /// Compares STAT with a listing on the session that it came by. Whoever has asked for the listing does not wait for that.
-    fn compare_later(&self, lease: Lease, directory: &RemotePath, lines: Vec<Entry>) {
+    /// But where there is no other to lend: the next one would wait, and could not ask for it.
+    fn compare_later(&self, lease: Lease, directory: &RemotePath, lines: Vec<Entry>, deadline: Instant) {
+        if self.pool.ceiling() <= 2 {
+            self.compare_status(&lease, directory, &lines, deadline);
+            return;
+        }
         let (server, directory) = (self.clone(), directory.clone());
         let compare = move || {
             counted_as(OperationKind::Guess, || {

@@ -22,6 +22,7 @@ use crate::pool::{
 };
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
+use crate::protocol::reply::ReplyClass;
 
 /// Bytes that a proof compares, at most and at least.
 const PROOF_LEN_MAX: u64 = 4096;
@@ -68,7 +69,13 @@ pub(super) fn open(
     match profile.rang.get() {
         Verdict::Yes => {}
         Verdict::Unknown => {
-            prove_soon(server, path, range);
+            let may_take_ranges = profile.kind() == ServerKind::ProFtpd
+                && server.pool.options().pipelining
+                && !profile.pipelining.is_no();
+            // With fewer connections there is never one that nobody needs.
+            if may_take_ranges && server.pool.ceiling() > 2 {
+                prove_soon(server, path, range);
+            }
             return Ok(None);
         }
         Verdict::No => return Ok(None),
@@ -91,7 +98,7 @@ pub(super) fn open(
         Ok(None) => Ok(None),
         Err(PoolError::Refused { verb, reply }) => {
             tracing::debug!("a range was refused: {verb}: {reply}");
-            if verb == "RANG" {
+            if verb == "RANG" && reply.class() == ReplyClass::Permanent {
                 profile.rang.learn(Verdict::No);
             }
             Ok(None)
@@ -143,12 +150,11 @@ fn prove_soon(server: &Arc<Server>, path: &RemotePath, range: &Range<u64>) {
 impl Server {
     fn prove_range(&self, path: &RemotePath, range: &Range<u64>) -> RemoteResult<()> {
         let deadline = self.deadline();
-        let lease = self.pool.idle(PATIENCE).map_or_else(|| self.pool.exclusive(pool::Purpose::Read, deadline), Ok);
-        let mut lease = lease?;
+        let Some(mut lease) = self.pool.idle(PATIENCE) else { return Ok(()) };
+        self.known.ranges.tried.fetch_add(1, Ordering::Relaxed);
         if !takes_ranges(&lease) {
             return Ok(());
         }
-        self.known.ranges.tried.fetch_add(1, Ordering::Relaxed);
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         // With the byte before and the one behind.
         let around = read_some(&mut lease, path, range.start - 1, len + 2, deadline)?;
@@ -161,7 +167,7 @@ impl Server {
         }
         let is_proved = match read_range(&mut lease, path, range, deadline) {
             Ok(bytes) => bytes == wanted,
-            Err(PoolError::Refused { verb: "RANG", .. }) => false,
+            Err(PoolError::Refused { verb: "RANG", reply }) if reply.class() == ReplyClass::Permanent => false,
             Err(error) => return Err(error.into()),
         };
         tracing::info!(is_proved, "RANG was tried");

@@ -29,13 +29,13 @@ use crate::protocol::{Entry, Name, RemotePath};
 /// A directory of more entries is listed over a data connection.
 const ENTRIES_MAX: usize = 1000;
 
-/// So many listings that were the same by LIST and STAT, and STAT alone is believed.
+/// So many listings in a row that were the same by LIST and STAT, and STAT alone is believed.
 const EQUAL_MIN: usize = 2;
 
-/// So many that were none, or showed less than MLSD, and STAT is not tried again.
+/// So many that were none, or showed fewer names than LIST or MLSD, and STAT is not tried again.
 const UNEQUAL_MAX: usize = 3;
 
-/// So many that were another listing. More than of the others, since the directory may have been changed between the two.
+/// So many that told something else of the same names. More than of the others: a file that grows between the two is no fault of STAT.
 const DIFFERENT_MAX: usize = 16;
 
 /// Directories that are known to be unfit for STAT, at most; beyond them, those that are met again fail once more.
@@ -58,6 +58,20 @@ impl StatusListings {
 
     fn is_given_up(&self) -> bool {
         self.unequal.load(Ordering::Relaxed) >= UNEQUAL_MAX || self.different.load(Ordering::Relaxed) >= DIFFERENT_MAX
+    }
+
+    /// Counts what STAT has listed behind a LIST. What differs, for whatever reason, ends a row of equal ones.
+    fn count_comparison(&self, status: &[Entry], listed: &[Entry]) {
+        if status == listed {
+            self.equal.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.equal.store(0, Ordering::Relaxed);
+        if shows_all_of(status, listed) {
+            self.different.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.count_unequal();
+        }
     }
 
     fn count_unequal(&self) {
@@ -115,13 +129,11 @@ impl Server {
     pub(super) fn compare_status(&self, lease: &Lease, directory: &RemotePath, listed: &[Entry], deadline: Instant) {
         let known = &self.known.status;
         match self.ask_status(lease, directory, deadline) {
-            Ok(Some(status)) if status.parsed.shows_dots && status.parsed.entries == listed => {
-                known.equal.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(status)) if status.parsed.shows_dots => known.count_comparison(&status.parsed.entries, listed),
+            Ok(_) => {
+                known.equal.store(0, Ordering::Relaxed);
+                known.count_unequal();
             }
-            Ok(Some(status)) if status.parsed.shows_dots => {
-                known.different.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(_) => known.count_unequal(),
             Err(error) => tracing::debug!(%directory, "no listing by STAT: {error}"),
         }
     }
@@ -218,6 +230,7 @@ fn shows_all_of(status: &[Entry], facts: &[Entry]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::EntryKind;
     use crate::protocol::reply::ReplyDecoder;
 
     fn reply(lines: &str) -> Reply {
@@ -244,6 +257,40 @@ mod tests {
         assert_eq!(names("550 No such file\n"), None);
         assert_eq!(names("211-Server status:\n Logged in as a\n TYPE: ASCII\n211 End\n"), None);
         assert_eq!(names(&format!("213-Status\n{DOT}{file}half a name\n213 End\n")), None);
+    }
+
+    fn entries(names: &[(&str, u64)]) -> Vec<Entry> {
+        let entry = |(name, size): &(&str, u64)| {
+            let mut entry = Entry::new(Name::new(*name).unwrap(), EntryKind::File);
+            entry.size = Some(*size);
+            entry
+        };
+        names.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn status_is_believed_after_equal_listings_in_a_row_and_no_others() {
+        let known = StatusListings::default();
+        let (listed, grown) = (entries(&[("a", 1), ("b", 1)]), entries(&[("a", 1), ("b", 2)]));
+        for _ in 0..DIFFERENT_MAX - 1 {
+            known.count_comparison(&listed, &listed);
+            known.count_comparison(&grown, &listed);
+            assert!(!known.is_believed() && !known.is_given_up());
+        }
+        known.count_comparison(&listed, &listed);
+        assert!(!known.is_believed());
+        known.count_comparison(&listed, &listed);
+        assert!(known.is_believed());
+    }
+
+    #[test]
+    fn status_that_lacks_a_name_is_soon_given_up() {
+        let known = StatusListings::default();
+        for _ in 0..UNEQUAL_MAX {
+            assert!(!known.is_given_up());
+            known.count_comparison(&entries(&[("a", 1)]), &entries(&[("a", 1), ("b", 1)]));
+        }
+        assert!(known.is_given_up());
     }
 
     #[test]

@@ -194,7 +194,10 @@ impl Session {
     }
 
     fn hear_early_user(&self, user: Ticket, haste: &mut Haste) -> Result<Reply, PoolError> {
-        let deadline = self.login_deadline().min(after(EARLY_USER_PATIENCE));
+        // Where it has worked before, a slow answer is the server's way of asking its users' database.
+        let is_tried = !self.profile.logs_in_at_once.is_yes();
+        let patience = if is_tried { EARLY_USER_PATIENCE } else { self.options.deadlines.reply };
+        let deadline = self.login_deadline().min(after(patience));
         let reply = user.wait(deadline).map_err(|error| haste.blame(refused_by_421(error)))?;
         if is_out_of_turn(&reply) {
             haste.is_to_blame = true;

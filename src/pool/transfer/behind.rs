@@ -53,12 +53,22 @@ impl ActiveTransfer {
     pub(super) fn drop_answers(&mut self) {
         let has_asked_for_next = self.next.take().is_some();
         if !std::mem::take(&mut self.behind).is_empty() || has_asked_for_next {
-            self.session.note_lost_step();
+            self.session.judge_lost_step(self.is_broken);
         }
     }
 }
 
 impl Session {
+    /// As [`Self::note_lost_step`], with no verdict where the data connection broke: Pure-FTPd may say nothing of such a transfer, and
+    /// then only what is about the question behind it.
+    pub(in crate::pool) fn judge_lost_step(&self, is_broken: bool) {
+        if !is_broken {
+            self.note_lost_step();
+        } else if self.has_lost_step() {
+            self.blame_the_reply();
+        }
+    }
+
     /// Whether the server turned out to answer what it is to do behind a transfer while that runs. It is asked nothing there from then on.
     pub(in crate::pool) fn note_lost_step(&self) -> bool {
         let is_lost = self.has_lost_step();

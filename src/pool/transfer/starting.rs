@@ -14,7 +14,7 @@ use crate::pool::error::PoolError;
 use crate::pool::opening::Opening;
 use crate::pool::profile::ServerKind;
 use crate::pool::session::Session;
-use crate::pool::spare::FIRST_BYTE_PATIENCE;
+use crate::pool::spare::{Doubt, FIRST_BYTE_PATIENCE};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
 
 /// After this long without a word a server that has taken our data connection is taken to wait for data.
@@ -105,7 +105,7 @@ impl Starting {
         let (_, is_last) = ticket.next(self.deadline)?;
         if is_last {
             if let Some(next) = next {
-                self.session.has_asked_behind(next, true);
+                self.session.has_asked_behind(next, Some(Doubt { until: self.deadline, is_broken: false }));
             }
             return Ok(());
         }
@@ -125,6 +125,7 @@ impl Starting {
         mut active: ActiveTransfer,
         direction: Direction,
     ) -> Result<ActiveTransfer, PoolError> {
+        active.begin_by = self.deadline;
         let must_send_nothing = direction == Direction::Receive && self.completion_waits_for_us();
         let mut has_sent_nothing = false;
         match self.opening.take() {
@@ -226,9 +227,11 @@ impl Starting {
 
     /// The data connection failed: because the server refused the command and closed its port, or for itself.
     fn refusal_or(&self, active: &mut ActiveTransfer, error: PoolError) -> PoolError {
+        active.is_broken = true;
         let deadline = self.deadline.min(after(REASON_PATIENCE.min(Duration::from_secs(1))));
         while !active.transfer.has_final_reply() {
             if active.next_reply(deadline).is_err() {
+                active.drop_answers();
                 active.ticket = None;
                 self.session.control().close();
                 return error;

@@ -211,6 +211,25 @@ fn command_behind_a_stopped_transfer_is_given_up_with_it() {
 }
 
 #[test]
+fn answer_to_a_question_behind_a_stopped_transfer_is_not_its_last_word() {
+    let is_last_word = |expectations: &[Expects], number| {
+        let mut pipeline = pipeline(expectations);
+        pipeline.stop(|_| true);
+        pipeline.sent(7, Expects::Marker).unwrap();
+        pipeline.is_last_word(reply(number).code())
+    };
+    for number in [225, 226, 425, 426, 451] {
+        assert!(is_last_word(&[Expects::Transfer, Expects::Completion, Expects::Address], number), "{number}");
+    }
+    for number in [250, 450, 550] {
+        assert!(!is_last_word(&[Expects::Transfer, Expects::Completion], number), "{number}");
+        assert!(is_last_word(&[Expects::Transfer, Expects::Address], number), "{number}");
+    }
+    assert!(!is_last_word(&[Expects::Transfer, Expects::Completion], 213));
+    assert!(is_last_word(&[Expects::Completion, Expects::Address], 250), "the transfer had its reply before");
+}
+
+#[test]
 fn stopped_transfer_with_anything_but_a_marker_behind_it_is_out_of_step() {
     let mut pipeline = pipeline(&[Expects::Transfer, Expects::Completion]);
     pipeline.stop(|tag| *tag == 0);
