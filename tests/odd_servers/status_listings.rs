@@ -72,7 +72,11 @@ fn status_alone_lists_once_it_was_the_same_as_list() {
 
 #[test]
 fn comparison_is_over_with_the_listing_where_there_is_one_session_to_lend() {
-    let server = OddServer::start(without_facts(status));
+    let server = OddServer::start(without_facts(|lines| {
+        // So long that whoever does not wait for it is back before.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        status(lines)
+    }));
     server.tree().put_file("/one", b"1");
     let remote = FtpRemote::connect(ServerOptions { connections_max: 2, ..options(&server) }).unwrap();
     assert_eq!(names(&remote.list(&path("/")).unwrap()), set(&["one"]));
