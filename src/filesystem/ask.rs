@@ -3,12 +3,13 @@
 //! The rule for all questions: a listing of the directory answers for all names at once, so a directory that was never listed is
 //! listed; a name that is known but too old is asked for alone, and the second such name lists the directory again.
 
+use super::attributes::to_system_time;
 use super::{Access, Filesystem, FilesystemError, FilesystemResult, InodeNumber};
 use crate::cache::listings::{Coming, Flight, Known, Lead, Record, Shown, Snapshot, needs_exact_time};
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath};
 use crate::remote::{Listing, Remote, RemoteError, RemoteResult};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a listing in flight is waited for that then is no answer.
 const LISTINGS_JOINED_MAX: usize = 4;
@@ -18,6 +19,8 @@ const AHEAD_PATIENCE_MIN: Duration = Duration::from_millis(50);
 const SHOWN_EARLY_MIN: usize = 1000;
 /// Only where listings are believed at least so long are they believed longer for the time that they take.
 const SHOWN_LONGER_MIN: Duration = Duration::from_millis(100);
+/// No directory that tries out a name is in use so long; its time may be that of another zone.
+const PROBE_SHOWN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How many exact times are asked for at once.
 const TIMES_MAX: usize = 1000;
 /// How often a question about times is put again because somebody else's batch did not hold the file.
@@ -207,8 +210,9 @@ impl Filesystem {
             let remote = self.server.ask(access)?;
             let follower = match self.listings.begin_listing(directory, self.clock.instant()) {
                 Flight::Lead(lead) => {
-                    let listed =
-                        self.fetch_listing(directory, || fetch_in_parts(remote, directory, &lead, early.take()));
+                    let listed = self.fetch_listing(directory, || {
+                        fetch_in_parts(remote, directory, &lead, self.clock.system_time(), early.take())
+                    });
                     return Ok(Some(self.listings.install(lead, listed)?));
                 }
                 Flight::Follow(follower) => follower,
@@ -257,7 +261,8 @@ impl Filesystem {
         if hidden > 0 {
             tracing::warn!(%directory, hidden, "names of more than 255 bytes are not shown: Linux has none");
         }
-        listing.entries.retain(|entry| !is_temporary(&entry.name));
+        let now = self.clock.system_time();
+        listing.entries.retain(|entry| is_shown(entry, now));
         if !listing.complete {
             tracing::warn!(%directory, entries = listing.entries.len(), "the server cut this listing short");
         }
@@ -316,11 +321,12 @@ fn fetch_in_parts(
     remote: &dyn Remote,
     directory: &RemotePath,
     lead: &Lead,
+    now: SystemTime,
     mut early: Option<&mut dyn FnMut(Coming)>,
 ) -> RemoteResult<Listing> {
     let (mut held, mut count) = (Vec::new(), 0);
     remote.list_in_parts(directory, &mut |entries| {
-        held.extend(entries.iter().filter(|entry| is_shown(entry)).cloned());
+        held.extend(entries.iter().filter(|entry| is_shown(entry, now)).cloned());
         count += entries.len();
         if count < SHOWN_EARLY_MIN || held.is_empty() {
             return;
@@ -332,9 +338,19 @@ fn fetch_in_parts(
     })
 }
 
-/// Whether a name is one that Linux can have and that is not ours alone.
-fn is_shown(entry: &Entry) -> bool {
-    entry.name.as_bytes().len() <= super::NAME_LEN_MAX && !is_temporary(&entry.name)
+/// Whether it has a name that Linux can have, and is not ours alone.
+fn is_shown(entry: &Entry, now: SystemTime) -> bool {
+    entry.name.as_bytes().len() <= super::NAME_LEN_MAX && !is_temporary(&entry.name) && !is_probe(entry, now)
+}
+
+/// Whether it is a directory that tries out for a moment whether the server keeps a name (`remote::names`). One that was left
+/// behind a day ago is shown: somebody has to remove it.
+fn is_probe(entry: &Entry, now: SystemTime) -> bool {
+    const MARK: &[u8] = b".ftpfs-probe-";
+    let has_mark =
+        entry.kind == EntryKind::Directory && entry.name.as_bytes().windows(MARK.len()).any(|part| part == MARK);
+    let is_young = |time| now.duration_since(to_system_time(time)).map_or(true, |age| age < PROBE_SHOWN_AFTER);
+    has_mark && entry.modified.is_none_or(is_young)
 }
 
 fn is_exact(entry: &Entry) -> bool {

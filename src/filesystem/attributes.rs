@@ -154,7 +154,7 @@ impl Filesystem {
 }
 
 /// A time of the server as the system's; what cannot be expressed is shown as 1970.
-fn to_system_time(time: Timestamp) -> SystemTime {
+pub(super) fn to_system_time(time: Timestamp) -> SystemTime {
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
     let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
     let nanoseconds = Duration::from_nanos(u64::from(time.nanoseconds));

@@ -326,6 +326,17 @@ fn directory_that_goes_away_while_it_is_read_ends_with_an_error_and_not_as_if_th
 }
 
 #[test]
+fn directory_that_tries_out_a_name_is_not_shown_before_it_was_left_behind_for_a_day() {
+    let mount = Mount::new(|remote| {
+        remote.put_directory("/.ftpfs-probe-0123456789abcdef-");
+        remote.put("/.ftpfs-probe-file", "not ours");
+    });
+    assert_eq!(mount.names(ROOT), [".ftpfs-probe-file"]);
+    mount.advance(25 * 3600);
+    assert_eq!(mount.names(ROOT).len(), 2);
+}
+
+#[test]
 fn times_that_a_long_listing_does_not_tell_are_told_when_it_is_at_its_end() {
     with_a_long_listing(|mount, directory, _| {
         mount.remote.behave(|behaviour| behaviour.listing_precision = crate::protocol::Precision::Minute);
