@@ -30,7 +30,7 @@ pub use encryption::{Encryption, TlsFindings};
 pub use error::PoolError;
 pub use lease::{Lease, SharedSession};
 pub use options::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions};
-pub use pool::{Pool, Purpose};
+pub use pool::{Pool, Purpose, Stay};
 pub use profile::{ServerKind, ServerProfile, Verdict, VerdictCell};
 pub use retry::Repeat;
 pub use session::Session;

@@ -9,6 +9,8 @@
 //! order they came: a question that waits makes later leases wait, and the reverse. Reads can be asked to give way
 //! ([`Lease::is_wanted`]); writes go on to their end, unless they have nothing to send.
 
+mod brief;
+mod failures;
 mod growing;
 mod idle;
 mod tidying;
@@ -35,6 +37,9 @@ use super::spare::Readily;
 use super::traffic::OperationKind;
 use crate::connection::ConnectionError;
 use crate::connection::deadlines::{after, remaining};
+use brief::Briefness;
+pub use brief::Stay;
+use failures::{Backoff, Refusal};
 use tidying::{Idle, LATELY};
 
 /// A read that has just begun is not asked to give way: two of them would otherwise cost each other
@@ -80,6 +85,7 @@ struct State {
     next_number: u64,
     /// A session was lent whole before.
     has_lent: bool,
+    briefness: Briefness,
     ceiling: Ceiling,
     backoff: Backoff,
     /// The password has worked when the mount began. That it is refused now is believed for a while.
@@ -95,6 +101,7 @@ struct SharedSlot {
 
 struct LeaseRecord {
     purpose: Purpose,
+    stay: Stay,
     /// Nobody waits for what it does.
     ahead: bool,
     since: Instant,
@@ -113,35 +120,7 @@ struct Waiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Want {
     Shared,
-    Exclusive(Purpose),
-}
-
-/// How long to leave the server alone after failed logins.
-struct Backoff {
-    failure: Option<PoolError>,
-    delay: Duration,
-    until: Instant,
-}
-
-/// A login refused although the password was right once: it has been changed, or the server has lost its list of users for a
-/// moment. Tried again too often, some servers shut the address out.
-struct Refusal {
-    error: PoolError,
-    delay: Duration,
-    until: Instant,
-}
-
-impl Refusal {
-    /// The refusal that came when `before`, if any, was over: it stands twice as long.
-    fn after(before: Option<&Self>, error: PoolError, options: &ServerOptions) -> Self {
-        let delay = before.map_or(options.refusal_min, |before| before.delay.saturating_mul(2));
-        let delay = delay.min(options.refusal_max);
-        Self { error, delay, until: after(delay) }
-    }
-
-    fn stands(&self) -> bool {
-        remaining(self.until).is_some()
-    }
+    Exclusive(Purpose, Stay),
 }
 
 enum Granted {
@@ -171,6 +150,7 @@ impl Pool {
             patient: 0,
             next_number: 0,
             has_lent: false,
+            briefness: Briefness::default(),
             ceiling: Ceiling::new(options.connections_max, options.ceiling_regrowth),
             backoff: Backoff { failure: None, delay: Duration::ZERO, until: now },
             refused: None,
@@ -211,8 +191,21 @@ impl Pool {
     /// # Errors
     /// As for [`Self::shared`].
     pub fn exclusive(&self, purpose: Purpose, deadline: Instant) -> Result<Lease, PoolError> {
+        self.lend(purpose, Stay::Long, deadline)
+    }
+
+    /// The same for what takes a few round trips and no more: it may also have the session that questions are asked on, while
+    /// nobody asks any and such leases are given back soon.
+    ///
+    /// # Errors
+    /// As for [`Self::shared`].
+    pub fn brief(&self, purpose: Purpose, deadline: Instant) -> Result<Lease, PoolError> {
+        self.lend(purpose, Stay::Brief, deadline)
+    }
+
+    fn lend(&self, purpose: Purpose, stay: Stay, deadline: Instant) -> Result<Lease, PoolError> {
         let inner = Arc::clone(&self.inner);
-        match self.inner.acquire(Want::Exclusive(purpose), deadline)? {
+        match self.inner.acquire(Want::Exclusive(purpose, stay), deadline)? {
             Granted::Exclusive(session, number, wanted) => Ok(Lease::new(session, number, wanted, inner)),
             Granted::Shared(_) => Err(PoolError::TimedOut { during: "waiting for a connection", sent: false }),
         }
@@ -427,7 +420,9 @@ impl Inner {
             session.ask_for_spare();
         }
         let mut state = self.state.lock();
-        state.leases.remove(&number);
+        if let Some(record) = state.leases.remove(&number).filter(|record| record.stay == Stay::Brief) {
+            state.briefness.note(record.since.elapsed());
+        }
         let keep = is_ready && !state.closed && state.connections() < state.ceiling.get();
         if keep {
             state.idle.push(Idle::new(Arc::clone(session)));
@@ -527,18 +522,21 @@ impl State {
         let older = |want: fn(&Want) -> bool| {
             self.waiters.iter().any(|other| other.number < waiter.number && want(&other.want))
         };
-        let older_exclusive = older(|want| matches!(want, Want::Exclusive(_)));
+        let older_exclusive = older(|want| matches!(want, Want::Exclusive(..)));
         let older_shared = older(|want| *want == Want::Shared);
         let turns = self.ceiling.takes_turns();
         match waiter.want {
             Want::Shared if turns && older_exclusive => None,
             Want::Shared => self.join_shared(),
-            Want::Exclusive(_) if older_exclusive || self.leases.len() >= self.ceiling.exclusive() => None,
-            Want::Exclusive(_) if turns && older_shared => None,
-            Want::Exclusive(purpose) => {
-                let session =
-                    if turns { self.take_unused_shared() } else { None }.or_else(|| self.take_idle(waiter.want))?;
-                Some(self.lend(session, waiter.number, purpose))
+            Want::Exclusive(..) if older_exclusive || (turns && older_shared) => None,
+            Want::Exclusive(_, stay) if self.leases.len() >= self.ceiling.exclusive() && !self.may_lend_last(stay) => {
+                None
+            }
+            Want::Exclusive(purpose, stay) => {
+                let unused = if turns { self.take_unused_shared() } else { None };
+                let idle = unused.or_else(|| self.take_idle(waiter.want));
+                let session = idle.or_else(|| if stay == Stay::Brief { self.take_resting_shared() } else { None })?;
+                Some(self.lend(session, waiter.number, purpose, stay))
             }
         }
     }
@@ -557,13 +555,14 @@ impl State {
         self.shared.take_if(|slot| slot.users == 0).map(|slot| slot.session)
     }
 
-    fn lend(&mut self, session: Arc<Session>, number: u64, purpose: Purpose) -> Granted {
-        Granted::Exclusive(session, number, self.enter_lease(number, purpose, false))
+    fn lend(&mut self, session: Arc<Session>, number: u64, purpose: Purpose, stay: Stay) -> Granted {
+        Granted::Exclusive(session, number, self.enter_lease(number, purpose, stay, false))
     }
 
-    fn enter_lease(&mut self, number: u64, purpose: Purpose, ahead: bool) -> Arc<AtomicBool> {
+    fn enter_lease(&mut self, number: u64, purpose: Purpose, stay: Stay, ahead: bool) -> Arc<AtomicBool> {
         let wanted = Arc::new(AtomicBool::new(false));
-        let record = LeaseRecord { purpose, ahead, since: Instant::now(), wanted: Arc::clone(&wanted), wake: None };
+        let since = Instant::now();
+        let record = LeaseRecord { purpose, stay, ahead, since, wanted: Arc::clone(&wanted), wake: None };
         self.leases.insert(number, record);
         self.has_lent = true;
         wanted
@@ -574,7 +573,7 @@ impl State {
     fn take_idle(&mut self, want: Want) -> Option<Arc<Session>> {
         let value = |idle: &Idle| match (want, idle.session.readily()) {
             (Want::Shared, readily) => Err(Reverse(readily)),
-            (Want::Exclusive(_), readily) => Ok(readily),
+            (Want::Exclusive(..), readily) => Ok(readily),
         };
         while let Some(place) = (0..self.idle.len()).max_by_key(|place| self.idle.get(*place).map(value)) {
             let idle = self.idle.remove(place);
@@ -604,7 +603,7 @@ impl State {
         let useful = if self.ceiling.takes_turns() {
             usize::from(!self.waiters.is_empty() && self.connections() == 0)
         } else {
-            let exclusive = exclusive_wait.min(self.ceiling.exclusive().saturating_sub(self.leases.len()));
+            let exclusive = exclusive_wait.min(self.lendable().saturating_sub(self.leases.len()));
             usize::from(shared_waits && self.shared.is_none()) + exclusive
         };
         let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
@@ -653,20 +652,11 @@ impl State {
     /// When waiting may end without anybody's word: a back-off or a quantum is over, or the ceiling may rise.
     fn next_event(&self, now: Instant) -> Option<Instant> {
         let quanta = self.leases.values().filter_map(|record| record.since.checked_add(LEASE_QUANTUM));
-        quanta.chain([self.backoff.until]).chain(self.ceiling.grows_at()).filter(|event| *event > now).min()
-    }
-}
-
-impl Backoff {
-    fn failed(&mut self, failure: PoolError, options: &ServerOptions) {
-        self.delay = self.delay.saturating_mul(2).clamp(options.backoff_min, options.backoff_max);
-        self.until = after(self.delay);
-        self.failure = Some(failure);
-    }
-
-    fn succeeded(&mut self) {
-        self.failure = None;
-        self.delay = Duration::ZERO;
-        self.until = Instant::now();
+        quanta
+            .chain([self.backoff.until])
+            .chain(self.ceiling.grows_at())
+            .chain(self.rests_at())
+            .filter(|event| *event > now)
+            .min()
     }
 }

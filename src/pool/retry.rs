@@ -55,6 +55,20 @@ impl Pool {
     ) -> Result<T, PoolError> {
         attempt(deadline, repeat, || operation(self.exclusive(purpose, deadline)?))
     }
+
+    /// The same for what is brief ([`Pool::brief`]).
+    ///
+    /// # Errors
+    /// The last attempt's, or those of [`Pool::brief`].
+    pub fn retry_brief<T>(
+        &self,
+        purpose: Purpose,
+        deadline: Instant,
+        repeat: Repeat,
+        mut operation: impl FnMut(Lease) -> Result<T, PoolError>,
+    ) -> Result<T, PoolError> {
+        attempt(deadline, repeat, || operation(self.brief(purpose, deadline)?))
+    }
 }
 
 fn attempt<T>(

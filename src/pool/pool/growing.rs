@@ -26,11 +26,11 @@ impl State {
             // The only session is taken for questions; the next transfer or listing needs another.
             (Want::Shared, _) => self.has_lent && connections == 1,
             // Its caller waits for its data connection. One that has had its time would not.
-            (Want::Exclusive(Purpose::Read | Purpose::Write), Granted::Exclusive(session, ..)) => {
+            (Want::Exclusive(Purpose::Read | Purpose::Write, _), Granted::Exclusive(session, ..)) => {
                 let could_be_ready = session.spare_command().is_some();
                 could_be_ready && session.readily() < Readily::AtOnce && connections < IN_TURNS_MAX
             }
-            (Want::Exclusive(_), _) => false,
+            (Want::Exclusive(..), _) => false,
         };
         usize::from(is_useful)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Pool, Purpose, State, Want};
+use super::{Inner, Pool, Purpose, State, Stay, Want};
 use crate::connection::deadlines::after;
 use crate::pool::lease::Lease;
 use crate::pool::session::Session;
@@ -27,7 +27,16 @@ impl Pool {
     ///
     /// `None` where there is none such, and after a login that failed: it never makes the server be tried again.
     pub fn idle(&self, patience: Duration) -> Option<Lease> {
-        let (session, number, wanted) = self.inner.acquire_idle(after(patience))?;
+        self.lend_idle(Stay::Long, patience)
+    }
+
+    /// The same for what takes a few round trips and no more: it may be the last one as well, where such leases are given back soon.
+    pub fn idle_briefly(&self, patience: Duration) -> Option<Lease> {
+        self.lend_idle(Stay::Brief, patience)
+    }
+
+    fn lend_idle(&self, stay: Stay, patience: Duration) -> Option<Lease> {
+        let (session, number, wanted) = self.inner.acquire_idle(stay, after(patience))?;
         Some(Lease::new(session, number, wanted, Arc::clone(&self.inner)))
     }
 
@@ -41,19 +50,21 @@ impl Pool {
 }
 
 impl Inner {
-    fn acquire_idle(self: &Arc<Self>, deadline: Instant) -> Option<(Arc<Session>, u64, Arc<AtomicBool>)> {
+    fn acquire_idle(self: &Arc<Self>, stay: Stay, deadline: Instant) -> Option<(Arc<Session>, u64, Arc<AtomicBool>)> {
         let mut state = self.state.lock();
         state.patient += 1;
         let lent = loop {
-            match state.patience() {
+            match state.patience(stay) {
                 Patience::Over => break None,
                 Patience::Lend(session) => {
                     let number = state.take_number();
-                    break Some((Arc::clone(&session), number, state.enter_lease(number, Purpose::Read, true)));
+                    break Some((Arc::clone(&session), number, state.enter_lease(number, Purpose::Read, stay, true)));
                 }
                 Patience::LogIn(count) => self.begin_logins(&mut state, count),
             }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            let rests_at = state.rests_at().filter(|at| *at > Instant::now());
+            let until = rests_at.map_or(deadline, |at| at.min(deadline));
+            if self.changed.wait_until(&mut state, until).timed_out() && until == deadline {
                 break None;
             }
         };
@@ -75,29 +86,34 @@ impl State {
         wanted.saturating_sub(there).min(room)
     }
 
-    /// What one can have who takes only what nobody else needs: never the last idle session, nor the last one that may be lent.
-    fn patience(&mut self) -> Patience {
+    /// What one can have who takes only what nobody else needs: never the last idle session, nor the last one that may be lent, but
+    /// where it is back soon.
+    fn patience(&mut self, stay: Stay) -> Patience {
         let fails = self.backoff.failure.is_some() || self.refused.is_some();
-        let is_full = self.leases.len() + 1 >= self.ceiling.exclusive();
         if self.closed || fails || !self.waiters.is_empty() || self.ceiling.takes_turns() {
             return Patience::Over;
         }
-        if is_full {
+        let is_back_soon = stay == Stay::Brief && self.may_lend_last(stay);
+        let lendable = if is_back_soon { self.ceiling.get() } else { self.ceiling.exclusive() - 1 };
+        if self.leases.len() >= lendable {
             // Those that were lent in this way come back soon; of the others nobody knows.
             let comes_back = self.leases.values().any(|record| record.ahead);
             return if comes_back { Patience::LogIn(0) } else { Patience::Over };
         }
         let kept = 1 + usize::from(self.shared.is_none());
-        if self.idle.len() > kept
+        if (is_back_soon || self.idle.len() > kept)
             // The one that who comes next can use least.
             && let Some(session) = self.take_idle(Want::Shared)
         {
             return Patience::Lend(session);
         }
+        if is_back_soon && let Some(session) = self.take_resting_shared() {
+            return Patience::Lend(session);
+        }
         let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
         let wanted = (kept + self.patient).saturating_sub(self.idle.len() + self.logging_in);
         match wanted.min(room) {
-            0 if self.logging_in == 0 => Patience::Over,
+            0 if self.logging_in == 0 && !is_back_soon => Patience::Over,
             count => Patience::LogIn(count),
         }
     }

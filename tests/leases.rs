@@ -1,0 +1,190 @@
+//! Who gets which session: what is brief may have the last one, as long as it is back soon.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ftpfs::pool::{Lease, Pool, Purpose, Repeat, ServerOptions};
+use ftpfs::protocol::Command;
+use scripted_server::{Answer, ORDERLY, ScriptedServer};
+
+#[path = "support/scripted_server.rs"]
+mod scripted_server;
+
+const CONNECTIONS: usize = 8;
+
+/// Less than anybody would wait for a session, and more than being lent one takes.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+fn server() -> ScriptedServer {
+    ScriptedServer::serving(ORDERLY, |_, _| Answer::Default)
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn a_moment() -> Instant {
+    Instant::now() + A_MOMENT
+}
+
+fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !is_true() {
+        assert!(Instant::now() < deadline, "in vain waited for: {what}");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn ask(pool: &Pool) {
+    let asked = pool.retry(soon(), Repeat::Safe, |shared| Ok(shared.control().exchange(Command::Noop, soon())?));
+    assert_eq!(asked.unwrap().code().number(), 200);
+}
+
+/// A pool that has all its sessions, one of them for questions, and knows that brief leases are.
+fn pool(server: &ScriptedServer, connections_max: usize) -> Arc<Pool> {
+    let mut options = ServerOptions::new("127.0.0.1");
+    options.port = server.port();
+    options.connections_max = connections_max;
+    let pool = Pool::connect(options).unwrap();
+    ask(&pool);
+    drop(pool.brief(Purpose::Write, soon()).unwrap());
+    pool.prepare(CONNECTIONS);
+    wait_until("logins", || {
+        let connections = pool.connections();
+        connections.idle + usize::from(connections.shared) == connections.ceiling_max
+    });
+    // The brief lease had the only session there was.
+    ask(&pool);
+    pool
+}
+
+/// All sessions, by one way of asking; tried again where the machine was too busy to lend them in time.
+fn all(pool: &Pool, lend: impl Fn() -> Option<Lease>) -> Vec<Lease> {
+    let deadline = soon();
+    loop {
+        let leases: Vec<Lease> = (0..CONNECTIONS).map_while(|_| lend()).collect();
+        if leases.len() == CONNECTIONS {
+            assert!(!pool.connections().shared);
+            return leases;
+        }
+        assert!(Instant::now() < deadline, "{} leases: {:?}", leases.len(), pool.connections());
+    }
+}
+
+fn all_briefly(pool: &Pool) -> Vec<Lease> {
+    all(pool, || pool.brief(Purpose::Write, a_moment()).ok())
+}
+
+#[test]
+fn what_is_brief_has_all_sessions_while_nobody_asks_a_question() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    assert!(pool.connections().shared);
+    drop(all_briefly(&pool));
+    ask(&pool);
+    drop(all(&pool, || pool.idle_briefly(A_MOMENT)));
+    ask(&pool);
+    assert_eq!(server.connections(), CONNECTIONS);
+}
+
+#[test]
+fn what_may_take_long_leaves_the_session_for_questions() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let long: Vec<Lease> = (1..CONNECTIONS).map(|_| pool.exclusive(Purpose::Write, soon()).unwrap()).collect();
+    assert!(pool.exclusive(Purpose::Read, a_moment()).is_err());
+    assert!(pool.idle(A_MOMENT).is_none());
+    let brief = pool.brief(Purpose::Write, soon()).unwrap();
+    assert!(!pool.connections().shared, "it is the last one");
+    thread::scope(|scope| {
+        let asks = scope.spawn(|| ask(&pool));
+        wait_until("the question", || pool.connections().waiting == 1);
+        drop(brief);
+        asks.join().unwrap();
+    });
+    drop(long);
+}
+
+#[test]
+fn who_asks_is_served_before_who_came_first_for_the_last_session() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let mut leases = all_briefly(&pool);
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let done = tell.clone();
+        let lent = &pool;
+        scope.spawn(move || {
+            let lease = lent.brief(Purpose::Write, soon()).unwrap();
+            tell.send("a lease").unwrap();
+            drop(lease);
+        });
+        wait_until("the first", || pool.connections().waiting == 1);
+        scope.spawn(move || {
+            let shared = lent.shared(soon()).unwrap();
+            done.send("a question").unwrap();
+            drop(shared);
+        });
+        wait_until("the second", || pool.connections().waiting == 2);
+        leases.pop();
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), "a question");
+        leases.clear();
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), "a lease");
+    });
+}
+
+#[test]
+fn who_waits_for_a_transfer_has_the_first_session_that_comes_back_from_guesses() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let deadline = soon();
+    loop {
+        let begun = Instant::now();
+        let mut leases = all(&pool, || pool.idle_briefly(A_MOMENT));
+        let is_served_by_the_first = thread::scope(|scope| {
+            let waits = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop).unwrap());
+            wait_until("somebody", || leases.iter().any(Lease::is_wanted));
+            assert!(pool.idle_briefly(A_MOMENT).is_none(), "somebody waits");
+            let place = leases.iter().position(Lease::is_wanted).unwrap();
+            drop(leases.remove(place));
+            wait_until("the transfer", || waits.is_finished() || begun.elapsed() > A_MOMENT * 3);
+            let is_served = waits.is_finished();
+            leases.clear();
+            is_served
+        });
+        if is_served_by_the_first {
+            return;
+        }
+        // On a busy machine they count as slow by then.
+        assert!(Instant::now() < deadline, "it takes more than one");
+    }
+}
+
+#[test]
+fn brief_leases_that_take_long_leave_the_last_session() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let slow = pool.brief(Purpose::Write, soon()).unwrap();
+    // By more than what each of them may take.
+    thread::sleep(Duration::from_millis(60) * u32::try_from(CONNECTIONS).unwrap());
+    let others: Vec<Lease> = (2..CONNECTIONS).map(|_| pool.brief(Purpose::Write, soon()).unwrap()).collect();
+    assert!(pool.brief(Purpose::Write, a_moment()).is_err());
+    assert!(pool.connections().shared);
+    ask(&pool);
+    drop((slow, others));
+}
+
+#[test]
+fn of_two_connections_one_is_for_questions_whatever_is_brief() {
+    let server = server();
+    let pool = pool(&server, 2);
+    let brief = pool.brief(Purpose::Write, soon()).unwrap();
+    assert!(pool.brief(Purpose::Write, a_moment()).is_err());
+    assert!(pool.idle_briefly(A_MOMENT).is_none());
+    ask(&pool);
+    drop(brief);
+}
