@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test's way to fail")]
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ftpfs::protocol::{RemotePath, Secret};
 use ftpfs::remote::{
@@ -17,6 +19,8 @@ use servers::{PASSWORD, Server, ServerKind, ServerSettings, TlsSettings, TlsVers
 mod contract;
 #[path = "support/servers.rs"]
 mod servers;
+#[path = "support/tls_server.rs"]
+mod tls_server;
 
 /// Nothing, one byte, about a TLS record, and many of them.
 const SIZES: [usize; 6] = [0, 1, (16 << 10) - 1, 16 << 10, (16 << 10) + 1, 5 << 20];
@@ -239,4 +243,36 @@ on! {
     pure_ftpd_tls13 = PureFtpd, Tls13;
     pyftpdlib_tls12 = Pyftpdlib, Tls12;
     pyftpdlib_tls13 = Pyftpdlib, Tls13;
+}
+
+#[test]
+fn handshake_on_a_connection_that_stands_waits_for_no_reply() {
+    const READS: usize = 5;
+    let folder = tempfile::TempDir::new().unwrap();
+    let behaviour = tls_server::Behaviour { sent: usize::MAX, awaits_hello: true, ..Default::default() };
+    let server = tls_server::TlsServer::start(folder.path(), behaviour);
+    let mut options = ServerOptions::new("127.0.0.1");
+    options.port = server.port();
+    let trust = TlsOptions { trust: authority(), identity: None };
+    options.encryption = Encryption::Explicit(TlsClient::new("127.0.0.1", server.port(), &trust).unwrap());
+    let remote = FtpRemote::connect(options).unwrap();
+    let read = || {
+        let (mut stream, mut bytes) = (remote.open_read(&path("/file"), 3).unwrap(), [0; 64]);
+        let len = stream.read(&mut bytes).unwrap();
+        assert_eq!(bytes[..len], tls_server::CONTENT[3..]);
+        assert_eq!(stream.read(&mut bytes).unwrap(), 0);
+    };
+    // Proves REST, and asks for a connection behind it.
+    read();
+    let before = server.hellos();
+    for _ in 0..READS {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while remote.connections().unwrap().prepared == 0 {
+            assert!(Instant::now() < deadline, "no session was prepared");
+            thread::sleep(Duration::from_millis(1));
+        }
+        read();
+    }
+    let (awaited, missed) = server.hellos();
+    assert_eq!((awaited - before.0, missed - before.1), (READS, 0));
 }

@@ -12,7 +12,7 @@ use super::options::{DataMode, PassiveAddressChoice, PassiveCommand};
 use super::profile::{ServerKind, Verdict, VerdictCell};
 use super::session::Session;
 use crate::connection::deadlines::{after, remaining};
-use crate::connection::{DataConnection, DataListener, PendingConnection};
+use crate::connection::{DataConnection, DataListener, PendingConnection, Progress};
 use crate::protocol::passive::{PassiveAddress, parse_any};
 use crate::protocol::{Command, Reply, ReplyClass};
 
@@ -44,6 +44,15 @@ impl Opening {
             Self::Listening(listener) => listener.accept(deadline),
         };
         opened.map_err(|error| PoolError::DataConnection { reason: error.to_string(), sent: true })
+    }
+
+    /// Whether `wait` would wait for nothing.
+    pub(super) fn stands(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Pending(pending) | Self::Spare(pending) => pending.progress() == Progress::Standing,
+            Self::Listening(_) => false,
+        }
     }
 
     /// Whether it is coming about without further ado.

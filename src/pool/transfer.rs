@@ -194,7 +194,7 @@ impl ActiveTransfer {
         let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false, is_whole };
         let verb = command.verb();
         let (ticket, mut behind) = match direction {
-            Direction::Receive => starting.ask_at_once(commands, command, behind, asks_for_next)?,
+            Direction::Receive => starting.ask_at_once(commands, command, behind, asks_for_next, &tls)?,
             Direction::Send => (starting.ask_in_turn(&commands, command)?, Vec::new()),
         };
         let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -30,12 +30,22 @@ pub(crate) struct Behaviour {
     pub(crate) data_in_clear: bool,
     /// It refuses PROT P.
     pub(crate) refuses_protection: bool,
+    /// It agrees to REST only when the client's handshake has begun on the data connection, or 3 s later.
+    pub(crate) awaits_hello: bool,
+}
+
+/// How often it has awaited a handshake, and how often none came.
+#[derive(Debug, Default)]
+pub(crate) struct Hellos {
+    awaited: AtomicUsize,
+    missed: AtomicUsize,
 }
 
 /// The server; it ends with the test.
 pub(crate) struct TlsServer {
     port: u16,
     ended: Arc<AtomicBool>,
+    hellos: Arc<Hellos>,
 }
 
 impl TlsServer {
@@ -54,21 +64,28 @@ impl TlsServer {
         let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
         let (port, ended) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&ended);
+        let hellos = Arc::new(Hellos::default());
+        let counted = Arc::clone(&hellos);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let (stream, config) = (stream.unwrap(), Arc::clone(&config));
+                let (stream, config, hellos) = (stream.unwrap(), Arc::clone(&config), Arc::clone(&counted));
                 // A client that goes in the middle of a word is no fault of the server's.
-                thread::spawn(move || serve(stream, &config, behaviour));
+                thread::spawn(move || serve(stream, &config, behaviour, &hellos));
             }
         });
-        Self { port, ended }
+        Self { port, ended, hellos }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often a handshake was awaited, and how often it did not come.
+    pub(crate) fn hellos(&self) -> (usize, usize) {
+        (self.hellos.awaited.load(Ordering::Acquire), self.hellos.missed.load(Ordering::Acquire))
     }
 }
 
@@ -86,7 +103,7 @@ fn encrypt(stream: TcpStream, config: &Arc<ServerConfig>) -> Encrypted {
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
 }
 
-fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, behaviour: Behaviour) -> Option<()> {
+fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, behaviour: Behaviour, hellos: &Hellos) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     stream.write_all(b"220 (vsFTPd, for a test)\r\n").ok()?;
     let mut line = [0; 64];
@@ -94,7 +111,7 @@ fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, behaviour: Behaviour
     assert_eq!(&line[..len], b"AUTH TLS\r\n");
     stream.write_all(b"234 Go on\r\n").ok()?;
     let mut control = BufReader::new(encrypt(stream, config));
-    let mut passive = None;
+    let (mut passive, mut offset) = (None, 0);
     loop {
         let mut line = String::new();
         if control.read_line(&mut line).ok()? == 0 {
@@ -111,13 +128,22 @@ fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, behaviour: Behaviour
             "EPSV" => {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let port = listener.local_addr().unwrap().port();
-                passive = Some(listener);
+                passive = Some(Passive::Listening(listener));
                 format!("229 Passive (|||{port}|)")
+            }
+            "REST" => {
+                offset = line.trim_end().rsplit(' ').next()?.parse().ok()?;
+                if behaviour.awaits_hello {
+                    passive = Some(await_hello(passive.take()?, hellos)?);
+                }
+                "350 From there".to_owned()
             }
             "RETR" | "LIST" | "MLSD" => {
                 control.get_mut().write_all(b"150 Here it comes\r\n").ok()?;
-                let content: &[u8] = if verb == "RETR" { CONTENT } else { b"-rw-r--r-- 1 u g 10 Jan 1 2020 file\r\n" };
-                send(passive.take()?, &content[..content.len().min(behaviour.sent)], config, behaviour);
+                let file = CONTENT.get(std::mem::take(&mut offset)..).unwrap_or_default();
+                let content: &[u8] = if verb == "RETR" { file } else { b"-rw-r--r-- 1 u g 10 Jan 1 2020 file\r\n" };
+                let stream = passive.take()?.accept()?;
+                send(stream, &content[..content.len().min(behaviour.sent)], config, behaviour);
                 "226 Done".to_owned()
             }
             _ => "200 OK".to_owned(),
@@ -126,8 +152,32 @@ fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, behaviour: Behaviour
     }
 }
 
-fn send(listener: TcpListener, bytes: &[u8], config: &Arc<ServerConfig>, behaviour: Behaviour) -> Option<()> {
-    let mut stream = listener.accept().ok()?.0;
+/// The server's end of a data connection.
+enum Passive {
+    Listening(TcpListener),
+    Accepted(TcpStream),
+}
+
+impl Passive {
+    fn accept(self) -> Option<TcpStream> {
+        match self {
+            Self::Listening(listener) => Some(listener.accept().ok()?.0),
+            Self::Accepted(stream) => Some(stream),
+        }
+    }
+}
+
+fn await_hello(passive: Passive, hellos: &Hellos) -> Option<Passive> {
+    let stream = passive.accept()?;
+    stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
+    hellos.awaited.fetch_add(1, Ordering::AcqRel);
+    if !matches!(stream.peek(&mut [0]), Ok(1)) {
+        hellos.missed.fetch_add(1, Ordering::AcqRel);
+    }
+    Some(Passive::Accepted(stream))
+}
+
+fn send(mut stream: TcpStream, bytes: &[u8], config: &Arc<ServerConfig>, behaviour: Behaviour) -> Option<()> {
     if behaviour.data_in_clear {
         return stream.write_all(bytes).ok();
     }

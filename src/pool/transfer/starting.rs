@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{ActiveTransfer, Direction, GLANCE, REASON_PATIENCE, refused};
 use crate::connection::deadlines::{after, remaining};
 use crate::connection::{DataConnection, Ticket};
-use crate::pool::data_tls::Hello;
+use crate::pool::data_tls::{DataTls, Hello};
 use crate::pool::error::PoolError;
 use crate::pool::opening::Opening;
 use crate::pool::profile::ServerKind;
@@ -39,6 +39,7 @@ impl Starting {
         command: Command,
         behind: Vec<Command>,
         asks_for_next: bool,
+        tls: &DataTls,
     ) -> Result<(Ticket, Vec<Ticket>), PoolError> {
         let verbs: Vec<_> = commands.iter().map(Command::verb).collect();
         commands.push(command);
@@ -54,6 +55,7 @@ impl Starting {
         {
             spare.send_nothing();
         }
+        self.greet(tls)?;
         for (verb, prelude) in verbs.into_iter().zip(tickets) {
             let reply = prelude.wait(self.deadline)?;
             if let Err(error) = self.check_prelude(verb, reply) {
@@ -66,6 +68,27 @@ impl Starting {
             }
         }
         Ok((ticket, behind))
+    }
+
+    /// Begins the handshake on a connection that stands already, without waiting for what goes before the command: that would cost a
+    /// round trip.
+    fn greet(&mut self, tls: &DataTls) -> Result<(), PoolError> {
+        let Some(opening) = self.opening.take_if(|opening| tls.hello == Hello::AtOnce && opening.stands()) else {
+            return Ok(());
+        };
+        let greeted = opening.wait(&self.session, self.deadline).and_then(|mut data| {
+            tls.begin(&self.session, &mut data)?;
+            Ok(data)
+        });
+        match greeted {
+            Ok(data) => self.opening = Some(Opening::Open(data)),
+            Err(error) => {
+                // The command is on its way, and nobody waits for its end any more.
+                self.session.control().close();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Sends the command only when the server has agreed to all before it.
