@@ -159,8 +159,8 @@ fn range_is_used_once_it_was_proved_and_stops_nothing() {
     let content = content();
     let server = server(Rang::Right, content.clone(), Arc::default());
     let remote = connect(&server);
-    // One for the proof, and the first that is believed.
-    read_until(&remote, &content, || server.count("RANG") >= 2);
+    // The proof's two, and the first that is believed.
+    read_until(&remote, &content, || server.count("RANG") >= 3);
     let (before, stops) = counts(&server);
     for range in [5..6, 0..10, 50_000..54_096, LEN - 10..LEN, 1..LEN - 1] {
         assert_eq!(read(&remote, range.clone()).unwrap(), expected(&content, &range), "{range:?}");
@@ -186,6 +186,42 @@ fn server_that_takes_a_range_for_another_is_found_out_and_read_without() {
 }
 
 #[test]
+fn place_that_looks_like_the_beginning_does_not_pass_for_one_that_was_asked_for() {
+    let mut content = content();
+    // What the proof asks for first, of the first read.
+    content.copy_within(0..2047, 5001);
+    let server = server(Rang::FromTheBeginning, content.clone(), Arc::default());
+    let remote = connect(&server);
+    for start in [5000, 10_000, 20_000, 30_000] {
+        assert_eq!(read(&remote, start..start + 4096).unwrap(), expected(&content, &(start..start + 4096)), "{start}");
+    }
+    assert_eq!(server.count("RANG"), 2, "{:?}", server.commands());
+}
+
+#[test]
+fn one_proof_of_restart_and_of_ranges_serves_all_who_read_at_once() {
+    let content = content();
+    let server = server(Rang::Right, content.clone(), Arc::default());
+    let remote = connect(&server);
+    thread::scope(|scope| {
+        for reader in 0..8 {
+            let (remote, content) = (&remote, &content);
+            scope.spawn(move || {
+                for round in 0..20_u64 {
+                    let start = 1 + (reader * 20 + round) * 500;
+                    assert_eq!(read(remote, start..start + 400).unwrap(), expected(content, &(start..start + 400)));
+                }
+            });
+        }
+    });
+    // The file's last byte.
+    let last = format!("REST {}", LEN - 1);
+    let proofs = server.commands().iter().filter(|command| command.contains(&last)).count();
+    let sizes = server.count("SIZE");
+    assert_eq!((proofs, sizes), (1, 2), "{:?}", server.commands());
+}
+
+#[test]
 fn refusal_for_now_is_no_verdict_on_ranges() {
     let (content, is_later) = (content(), Arc::new(AtomicBool::new(false)));
     let server = server(Rang::Busy, content.clone(), Arc::clone(&is_later));
@@ -193,7 +229,7 @@ fn refusal_for_now_is_no_verdict_on_ranges() {
     read_until(&remote, &content, || server.count("RANG") >= 1);
     is_later.store(true, Ordering::Release);
     // The proof, and the first that is believed.
-    read_until(&remote, &content, || server.count("RANG") >= 3);
+    read_until(&remote, &content, || server.count("RANG") >= 4);
 }
 
 #[test]
@@ -234,7 +270,7 @@ fn range_of_another_length_than_was_asked_for_fails_and_is_the_last() {
         let (content, is_later) = (content(), Arc::new(AtomicBool::new(false)));
         let server = server(rang, content.clone(), Arc::clone(&is_later));
         let remote = connect(&server);
-        read_until(&remote, &content, || server.count("RANG") >= 2);
+        read_until(&remote, &content, || server.count("RANG") >= 3);
         is_later.store(true, Ordering::Release);
         let error = read(&remote, 3000..4000).unwrap_err();
         assert!(matches!(error, RemoteError::Interrupted { .. }), "{rang:?}: {error:?}");

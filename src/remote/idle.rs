@@ -79,7 +79,7 @@ impl IdleConnection for FtpIdleConnection {
         let Self { server, mut lease } = *self;
         let questions = server.file_questions(path);
         let (bytes, answers) = server.counted(OperationKind::Read, |deadline| {
-            let mut transfer = lease.start_and_ask(Command::Retr(path.clone()), &questions, deadline)?;
+            let mut transfer = lease.start_and_ask(&[], Command::Retr(path.clone()), &questions, deadline)?;
             let bytes = read_whole(size, |rest| match lease.is_wanted() {
                 true => Err(RemoteError::Interrupted { reason: "given up for somebody who waits".into() }),
                 false => Ok(transfer.read(rest)?),

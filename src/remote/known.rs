@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::leftovers::Leftovers;
 use super::names::NameProofs;
 use super::ranges::RangeProof;
+use super::restart::RestartProof;
 use super::status_listing::StatusListings;
 use crate::pool::VerdictCell;
 use crate::protocol::RemotePath;
@@ -27,6 +28,8 @@ pub(super) struct Known {
     pub(super) mlsd_shows_links: VerdictCell,
     /// How many directories MLSD and LIST were compared in to find that out.
     listings_compared: AtomicUsize,
+    /// The proof of REST.
+    pub(super) restart: RestartProof,
     /// The proof of RANG.
     pub(super) ranges: RangeProof,
     /// Listings by STAT.

@@ -23,6 +23,7 @@ mod read_range;
 mod refusal;
 mod remove;
 mod rename;
+mod restart;
 mod server;
 mod set_attributes;
 mod set_mode;

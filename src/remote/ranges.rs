@@ -1,8 +1,9 @@
 //! Reads whose end is known: RANG and RETR, which the server ends by itself.
 //!
 //! A server that takes RANG and begins somewhere else, or ends one byte off, would hand out wrong bytes. So it is believed only after it was
-//! proved: once, on a thread of its own, by bytes that REST brought as well, at a place where they differ from the beginning of the file and
-//! from their neighbours. After that, as many bytes come as were asked for, with the proof of their end, or the read has failed.
+//! proved, once: a read is answered with what REST has brought, and behind that, when nobody waits for it any more, its session asks for two
+//! parts of the same bytes by RANG. They are equally long and differ, so that one who begins at the same place whatever is asked is found out,
+//! and each differs from its neighbours. After that, as many bytes come as were asked for, with the proof of their end, or the read has failed.
 //!
 //! Source: draft-bryan-ftp-range-08. Measured with ProFTPD 1.3.8: both ends count; a range is used up by the RETR that begins, also where
 //! that is stopped; it is left over behind one that was refused, whatever else is asked, and REST 0 takes it back; one that ends behind the
@@ -11,28 +12,23 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::ReadStream;
 use super::error::{RemoteError, RemoteResult};
+use super::read_range::{self, FtpReadStream};
 use super::server::Server;
-use crate::pool::{
-    self, ActiveTransfer, Direction, Lease, OperationKind, PoolError, Repeat, ServerKind, Verdict, counted_as,
-};
+use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Verdict};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 use crate::protocol::reply::ReplyClass;
 
-/// Bytes that a proof compares, at most and at least.
-const PROOF_LEN_MAX: u64 = 4096;
-const PROOF_LEN_MIN: u64 = 16;
+/// Bytes of a read that a proof compares, at most and at least.
+const PROOF_LEN_MAX: usize = 4096;
+const PROOF_LEN_MIN: u64 = 32;
 
-/// Places that are tried: where all bytes are the same, nothing is proved.
+/// So often a proof is begun that comes to no end.
 const PROOFS_MAX: usize = 8;
-
-/// How long a proof waits for a session that nobody needs.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How far the proof has come.
 #[derive(Debug, Default)]
@@ -63,7 +59,13 @@ pub(super) fn open(
     deadline: Instant,
 ) -> RemoteResult<Option<Box<dyn ReadStream>>> {
     let profile = server.profile();
-    if range.is_empty() || !profile.features().rang_stream() || !profile.restart.is_yes() {
+    if range.is_empty() || !profile.features().rang_stream() {
+        return Ok(None);
+    }
+    if range.start > 0 && profile.restart.get() == Verdict::Unknown {
+        server.prove_restart(path, deadline)?;
+    }
+    if !profile.restart.is_yes() {
         return Ok(None);
     }
     match profile.rang.get() {
@@ -72,11 +74,9 @@ pub(super) fn open(
             let may_take_ranges = profile.kind() == ServerKind::ProFtpd
                 && server.pool.options().pipelining
                 && !profile.pipelining.is_no();
-            // With fewer connections there is never one that nobody needs.
-            if may_take_ranges && server.pool.ceiling() > 2 {
-                prove_soon(server, path, range);
-            }
-            return Ok(None);
+            // With fewer connections somebody could wait for the one that a proof has.
+            let proves = may_take_ranges && server.pool.ceiling() > 2;
+            return if proves { open_and_prove(server, path, range, deadline) } else { Ok(None) };
         }
         Verdict::No => return Ok(None),
     }
@@ -123,56 +123,127 @@ fn start_range(
     lease.start_whole(&prelude, Command::Retr(path.clone()), deadline)
 }
 
-/// Proves RANG on a thread of its own, where the range is fit for that; nobody waits for it.
-fn prove_soon(server: &Arc<Server>, path: &RemotePath, range: &Range<u64>) {
-    let proof = &server.known.ranges;
-    let is_fit = range.start > 0 && range.end - range.start >= PROOF_LEN_MIN;
-    if !is_fit || proof.tried.load(Ordering::Relaxed) >= PROOFS_MAX || proof.is_running.swap(true, Ordering::AcqRel) {
-        return;
+/// A read by REST whose bytes RANG is to bring as well.
+struct ProvingStream {
+    server: Arc<Server>,
+    path: RemotePath,
+    range: Range<u64>,
+    stream: FtpReadStream,
+    bytes: Vec<u8>,
+    _running: Running,
+}
+
+/// The proof is somebody's, until this is dropped.
+struct Running(Arc<Server>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.known.ranges.is_running.store(false, Ordering::Release);
     }
-    let end = range.end.min(range.start.saturating_add(PROOF_LEN_MAX));
-    let (owned, path, range) = (Arc::clone(server), path.clone(), range.start..end);
-    let prove = move || {
-        let proved = counted_as(OperationKind::Guess, || {
-            owned.counted(OperationKind::Guess, |_| owned.prove_range(&path, &range))
-        });
-        if let Err(error) = proved {
+}
+
+/// Starts reading by REST, with the proof of RANG behind it; `None` where somebody else is about it, or the range is not fit for it.
+fn open_and_prove(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    range: &Range<u64>,
+    deadline: Instant,
+) -> RemoteResult<Option<Box<dyn ReadStream>>> {
+    let proof = &server.known.ranges;
+    let is_fit = range.end - range.start >= PROOF_LEN_MIN && proof.tried.load(Ordering::Relaxed) < PROOFS_MAX;
+    if !is_fit || proof.is_running.swap(true, Ordering::AcqRel) {
+        return Ok(None);
+    }
+    let running = Running(Arc::clone(server));
+    let started = server.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |lease| {
+        let is_fit = takes_ranges(&lease);
+        is_fit.then(|| read_range::open_on(server, lease, path, range.start, deadline)).transpose()
+    });
+    match started {
+        Ok(stream) => Ok(stream.map(|stream| {
+            let (server, path, range) = (Arc::clone(server), path.clone(), range.clone());
+            let proving = ProvingStream { server, path, range, stream, bytes: Vec::new(), _running: running };
+            Box::new(proving) as Box<dyn ReadStream>
+        })),
+        // What that means is found out by the usual way.
+        Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl ReadStream for ProvingStream {
+    fn read(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
+        let len = self.stream.read(buffer)?;
+        let room = PROOF_LEN_MAX.saturating_sub(self.bytes.len());
+        self.bytes.extend(buffer.iter().take(len.min(room)));
+        Ok(len)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.stream.is_wanted()
+    }
+
+    fn on_wanted(&mut self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.stream.on_wanted(wake);
+    }
+}
+
+impl Drop for ProvingStream {
+    /// Nobody waits for it any more: what was wanted is there.
+    fn drop(&mut self) {
+        let Some(mut lease) = self.stream.stop() else { return };
+        let len = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
+        self.bytes.truncate(len);
+        if let Err(error) = self.server.prove_ranges(&mut lease, &self.path, self.range.start, &self.bytes) {
             tracing::debug!("RANG is neither proved nor refuted: {error}");
         }
-        owned.known.ranges.is_running.store(false, Ordering::Release);
-    };
-    if let Err(error) = thread::Builder::new().name(String::from("ftpfs-range")).spawn(prove) {
-        tracing::debug!(%error, "RANG is not proved");
-        proof.is_running.store(false, Ordering::Release);
     }
 }
 
 impl Server {
-    fn prove_range(&self, path: &RemotePath, range: &Range<u64>) -> RemoteResult<()> {
+    /// Asks by RANG for two parts of `bytes`, which REST has brought from `start` on. Where these would not tell it from something else nothing is
+    /// proved.
+    fn prove_ranges(&self, lease: &mut Lease, path: &RemotePath, start: u64, bytes: &[u8]) -> Result<(), PoolError> {
         let deadline = self.deadline();
-        let Some(mut lease) = self.pool.idle(PATIENCE) else { return Ok(()) };
+        let len = bytes.len().saturating_sub(2) / 2;
+        let parts = [1, 1 + len].map(|from| Part::of(bytes, from, len));
+        let [Some(first), Some(second)] = parts else { return Ok(()) };
+        if (len as u64) < PROOF_LEN_MIN / 4 || first.bytes == second.bytes {
+            return Ok(());
+        }
         self.known.ranges.tried.fetch_add(1, Ordering::Relaxed);
-        if !takes_ranges(&lease) {
-            return Ok(());
+        for part in [first, second] {
+            let from = start.saturating_add(part.from as u64);
+            let is_proved = match read_range(lease, path, &(from..from.saturating_add(len as u64)), deadline) {
+                Ok(brought) => brought == part.bytes,
+                Err(PoolError::Refused { verb: "RANG", reply }) if reply.class() == ReplyClass::Permanent => false,
+                Err(error) => return Err(error),
+            };
+            if !is_proved {
+                tracing::info!("RANG does not bring what was asked for");
+                self.profile().rang.learn(Verdict::No);
+                return Ok(());
+            }
         }
-        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        // With the byte before and the one behind.
-        let around = read_some(&mut lease, path, range.start - 1, len + 2, deadline)?;
-        let beginning = read_some(&mut lease, path, 0, len, deadline)?;
-        let mut windows = around.windows(len);
-        let (before, wanted, behind) = (windows.next(), windows.next(), windows.next());
-        let Some(wanted) = wanted.filter(|_| behind.is_some()) else { return Ok(()) };
-        if wanted == beginning || before == Some(wanted) || behind == Some(wanted) {
-            return Ok(());
-        }
-        let is_proved = match read_range(&mut lease, path, range, deadline) {
-            Ok(bytes) => bytes == wanted,
-            Err(PoolError::Refused { verb: "RANG", reply }) if reply.class() == ReplyClass::Permanent => false,
-            Err(error) => return Err(error.into()),
-        };
-        tracing::info!(is_proved, "RANG was tried");
-        self.profile().rang.learn_if(is_proved);
+        tracing::info!("RANG is proved");
+        self.profile().rang.learn(Verdict::Yes);
         Ok(())
+    }
+}
+
+/// Bytes that RANG is to bring.
+struct Part<'a> {
+    from: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    /// Those at `from`; `None` where those beside them are the same.
+    fn of(bytes: &'a [u8], from: usize, len: usize) -> Option<Self> {
+        let around = bytes.get(from.checked_sub(1)?..)?.get(..len.checked_add(2)?)?;
+        let mut windows = around.windows(len.max(1));
+        let (before, bytes, behind) = (windows.next()?, windows.next()?, windows.next()?);
+        (before != bytes && bytes != behind).then_some(Self { from, bytes })
     }
 }
 
@@ -186,23 +257,6 @@ fn read_range(
     let mut transfer = start_range(lease, path, range, deadline)?;
     let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len.saturating_add(1)];
-    let filled = fill(&mut transfer, &mut bytes)?;
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-/// Up to `len` bytes from `offset` on, by REST; the transfer is stopped there.
-fn read_some(
-    lease: &mut Lease,
-    path: &RemotePath,
-    offset: u64,
-    len: usize,
-    deadline: Instant,
-) -> Result<Vec<u8>, PoolError> {
-    let prelude = [Command::Rest(offset)];
-    let prelude = if offset > 0 { &prelude[..] } else { &[] };
-    let mut transfer = lease.start(prelude, Command::Retr(path.clone()), Direction::Receive, deadline)?;
-    let mut bytes = vec![0; len];
     let filled = fill(&mut transfer, &mut bytes)?;
     bytes.truncate(filled);
     Ok(bytes)

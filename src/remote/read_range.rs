@@ -1,15 +1,14 @@
 //! Reading: REST and RETR.
 //!
-//! A server that takes REST and then begins at byte 0 would hand out wrong bytes that nothing later could tell from
-//! right ones. So REST is believed only after it has been proved once, with the last byte of a file.
+//! REST is believed only after it has been proved once (`restart`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::ReadStream;
 use super::error::{RemoteError, RemoteResult};
-use super::refusal::{Meaning, Purpose, meaning};
-use super::server::{Server, parse_number};
+use super::refusal::Purpose;
+use super::server::Server;
 use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
@@ -19,7 +18,7 @@ use crate::protocol::reply::Reply;
 const SKIPPED_LEN: usize = 64 << 10;
 
 /// One RETR under way.
-struct FtpReadStream {
+pub(super) struct FtpReadStream {
     server: Arc<Server>,
     path: RemotePath,
     /// The first byte that was asked for.
@@ -95,8 +94,22 @@ pub(super) fn open_range_on(
     if offset > 0 && !server.profile().restart.is_yes() {
         return Err(RemoteError::Unsupported { what: "reading from an offset" });
     }
-    let (lease, transfer) = start_reading_on(lease, path, offset, server.deadline())?;
-    Ok(Box::new(FtpReadStream {
+    Ok(Box::new(open_on(server, lease, path, offset, server.deadline())?))
+}
+
+/// Starts reading at `offset`, on a session that the caller has and where that is proved to work.
+///
+/// # Errors
+/// As for [`pool::Lease::start`].
+pub(super) fn open_on(
+    server: &Arc<Server>,
+    lease: Lease,
+    path: &RemotePath,
+    offset: u64,
+    deadline: Instant,
+) -> Result<FtpReadStream, PoolError> {
+    let (lease, transfer) = start_reading_on(lease, path, offset, deadline)?;
+    Ok(FtpReadStream {
         server: Arc::clone(server),
         path: path.clone(),
         offset,
@@ -105,7 +118,7 @@ pub(super) fn open_range_on(
         lease: Some(lease),
         to_skip: 0,
         failure: None,
-    }))
+    })
 }
 
 fn start_reading_on(
@@ -148,69 +161,15 @@ impl Server {
             start_reading_on(lease, path, offset, deadline)
         })
     }
-
-    /// Reads the last byte of a file: it is the only one behind its offset exactly where REST works. Takes sessions for that, one at a time: nobody
-    /// may hold one meanwhile.
-    ///
-    /// # Errors
-    /// As for [`super::Remote::open_read`]; that nothing could be proved is none.
-    pub(super) fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
-        let Some(size) = self.size_of(path, deadline)?.filter(|size| *size >= 2) else { return Ok(()) };
-        let bytes = match self.start_reading(path, size - 1, deadline) {
-            Ok((lease, transfer)) => {
-                let bytes = count_up_to_two(transfer);
-                drop(lease);
-                bytes?
-            }
-            Err(PoolError::Refused { verb: "REST", .. }) => {
-                self.profile().restart.learn(Verdict::No);
-                return Ok(());
-            }
-            // The RETR that follows will be refused too, and explained there.
-            Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        // A file that changed meanwhile proves nothing.
-        if self.size_of(path, deadline)? == Some(size) {
-            self.profile().restart.learn_if(bytes == 1);
-        }
-        Ok(())
-    }
-
-    /// The file's size: SIZE, or what [`Self::stat`] finds where that is not answered.
-    ///
-    /// # Errors
-    /// As for [`Self::stat`].
-    pub(super) fn size_of(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<Option<u64>> {
-        if !self.profile().size.is_no() {
-            let reply = self.ask_one(Command::Size(path.clone()), deadline)?;
-            if let Some(size) = parse_number(&reply) {
-                return Ok(Some(size));
-            }
-            if meaning(&reply) == Meaning::NotUnderstood {
-                self.profile().size.learn(Verdict::No);
-            }
-        }
-        Ok(self.stat(path, deadline)?.size)
-    }
-}
-
-/// How many bytes come, counted to two; with the proof of the end where it is fewer.
-fn count_up_to_two(mut transfer: ActiveTransfer) -> Result<usize, PoolError> {
-    let mut count = 0;
-    while count < 2 {
-        match transfer.read(&mut [0; 2])? {
-            0 => {
-                transfer.finish_reading()?;
-                break;
-            }
-            len => count += len,
-        }
-    }
-    Ok(count)
 }
 
 impl FtpReadStream {
+    /// Stops what is still under way, and gives up the session; `None` where that is given back already.
+    pub(super) fn stop(&mut self) -> Option<Lease> {
+        self.transfer = None;
+        self.lease.take()
+    }
+
     /// The next bytes from the server, the unwanted ones among them; 0 only with the proof of the end.
     fn read_some(&mut self, buffer: &mut [u8]) -> RemoteResult<usize> {
         let Some(transfer) = &mut self.transfer else { return Ok(0) };

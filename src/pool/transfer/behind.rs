@@ -22,14 +22,15 @@ impl Lease {
     /// As for [`Self::start`].
     pub fn start_and_ask(
         &mut self,
+        prelude: &[Command],
         command: Command,
         questions: &[Command],
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
         let session = self.session();
-        let is_queued = session.is_known_to_queue() && fit_together([&command].into_iter().chain(questions));
+        let is_queued = session.is_known_to_queue() && fit_together(prelude.iter().chain([&command]).chain(questions));
         let behind = if is_queued { questions.to_vec() } else { Vec::new() };
-        let (prelude, direction) = (Vec::new(), Direction::Receive);
+        let (prelude, direction) = (prelude.to_vec(), Direction::Receive);
         let plan = Plan { prelude, command, behind, is_whole: true, direction, deadline };
         ActiveTransfer::start(session, plan)
     }
