@@ -398,6 +398,19 @@ fn small_new_files_in_a_row_cost_what_is_said_here() {
     assert_eq!(costs, [2, 2, 2, 4]);
 }
 
+#[test]
+fn small_file_gets_its_name_on_the_session_that_stored_it() {
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote = used(&server);
+        write(&remote, "/seen/file", WriteMode::Replace { mode: None });
+        let seen = server.seen();
+        let session = |verb| seen.iter().rev().find(|seen| seen.command.starts_with(verb)).unwrap().session;
+        // Where each step waits for the one before, others may use the session in between.
+        assert_eq!(session("STOR") == session("RNFR"), !manner.answers_during_transfers, "{}", manner.name);
+    }
+}
+
 /// How many control connections there were.
 fn sessions(server: &FarServer) -> usize {
     server.seen().iter().map(|seen| seen.session + 1).max().unwrap_or(0)

@@ -21,8 +21,9 @@ use crate::pool::{DataMode, PassiveAddressChoice, PassiveCommand, ServerOptions}
 
 /// Connections that reading ahead leaves to writes and listings.
 const CONNECTIONS_NOT_FOR_READING: u16 = 2;
-/// Connections that deliveries in the background leave to everybody else.
-const CONNECTIONS_NOT_FOR_DELIVERIES: u16 = 1;
+/// With fewer connections deliveries in the background leave one to everybody else. With more they may have all of them for small files, which
+/// come back at once.
+const CONNECTIONS_FOR_DELIVERIES_MIN: u16 = 3;
 
 /// What is wrong with the options, as a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +170,8 @@ fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, C
         _ if arguments.files.ro => (Durability::Server, Durability::Server),
         promises => promises,
     };
-    let all_but = |others| usize::from(arguments.connection.connections.saturating_sub(others).max(1));
+    let connections = arguments.connection.connections;
+    let all_but = |others| usize::from(connections.saturating_sub(others).max(1));
     Ok(FilesystemOptions {
         uid: uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
         gid: gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
@@ -197,7 +199,7 @@ fn filesystem_options(arguments: &MountArguments) -> Result<FilesystemOptions, C
             ConflictArgument::Ours => OnConflict::Ours,
             ConflictArgument::Theirs => OnConflict::Theirs,
         },
-        deliveries_max: all_but(CONNECTIONS_NOT_FOR_DELIVERIES),
+        deliveries_max: all_but(u16::from(connections < CONNECTIONS_FOR_DELIVERIES_MIN)),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ..FilesystemOptions::default()
     })
@@ -270,8 +272,8 @@ mod tests {
     #[test]
     fn deliveries_leave_a_connection_to_others_where_there_are_two() {
         let options = |options: &[&str]| config(options).unwrap().filesystem;
-        assert_eq!(options(&["--connections=1"]).deliveries_max, 1);
-        assert_eq!(options(&[]).deliveries_max, 7);
+        let deliveries = |connections| options(&[&format!("--connections={connections}")]).deliveries_max;
+        assert_eq!([1, 2, 3, 8].map(deliveries), [1, 1, 3, 8]);
         assert_eq!(options(&["--on-conflict=theirs"]).on_conflict, OnConflict::Theirs);
         assert_eq!(options(&["--on-conflict=ours"]).on_conflict, OnConflict::Ours);
         assert_eq!(options(&[]).on_conflict, OnConflict::KeepBoth);

@@ -237,6 +237,12 @@ impl Content {
         Some(self.take_claim(state))
     }
 
+    /// The same without waiting; `None` where somebody has it.
+    pub(super) fn claim_now(self: &Arc<Self>) -> Option<Claim> {
+        let state = self.state.lock();
+        (!state.busy).then(|| self.take_claim(state))
+    }
+
     fn take_claim(self: &Arc<Self>, mut state: MutexGuard<'_, ContentState>) -> Claim {
         state.busy = true;
         state.progress = Instant::now();

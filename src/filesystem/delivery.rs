@@ -55,8 +55,14 @@ enum Sent {
 impl Filesystem {
     /// Has what is pending of a file delivered in a moment. The connections that this takes are logged in meanwhile.
     pub(super) fn deliver_soon(&self, ino: InodeNumber) {
-        self.deliveries.push(ino, true);
+        self.deliveries.push(ino, self.pending_size(ino), true);
         self.server.prepare(self.deliveries.at_once());
+    }
+
+    /// How many bytes are pending of a file.
+    pub(super) fn pending_size(&self, ino: InodeNumber) -> u64 {
+        let content = self.content_of(ino);
+        content.and_then(|content| Some(content.lock().pending.as_ref()?.size)).unwrap_or_default()
     }
 
     /// Delivers what is pending of a file.
@@ -421,7 +427,12 @@ fn send_in_background(content: &Arc<Content>, parcel: &Parcel, mut sending: Send
         let error = match send(parcel, &mut sending, |sent| may_go_on(content, sent)) {
             Ok(false) => return Ok(leave(content, sending)),
             Ok(true) => {
-                let Some(claim) = content.claim_unless_stopping() else { return Ok(leave(content, sending)) };
+                // Who has it may need the connection.
+                let claim = content.claim_now().or_else(|| {
+                    sending.give_way();
+                    content.claim_unless_stopping()
+                });
+                let Some(claim) = claim else { return Ok(leave(content, sending)) };
                 claim.got_on();
                 // From here on something of it may be there under its name, whatever is heard of it.
                 content.lock().attempted = true;

@@ -159,7 +159,7 @@ impl Filesystem {
             overrides: Overrides::new(),
             journal: journal.clone(),
             staging: StagingArea { directory: options.staging_dir.clone(), allowance: Arc::clone(&allowance), journal },
-            deliveries: Queue::new(options.deliveries_max, allowance),
+            deliveries: Queue::new(options.deliveries_max, options.settle, allowance),
             ahead: Ahead::new(if options.prefetch { 2 * options.streams_max.max(1) } else { 0 }),
             moving: RwLock::new(()),
             space: Mutex::new(None),

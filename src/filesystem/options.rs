@@ -72,7 +72,9 @@ pub struct FilesystemOptions {
     pub fsync: Durability,
     /// For what is delivered late.
     pub on_conflict: OnConflict,
-    /// Files that are delivered at once in the background.
+    /// After so long a closed file is delivered: most programs that set its time or give it its name do so before.
+    pub settle: Duration,
+    /// Files that are delivered at once in the background; two fewer, where they are large.
     pub deliveries_max: usize,
     /// This machine's name, for the names that [`OnConflict::KeepBoth`] makes.
     pub host_name: String,
@@ -111,7 +113,8 @@ impl Default for FilesystemOptions {
             close: Durability::Server,
             fsync: Durability::Server,
             on_conflict: OnConflict::KeepBoth,
-            deliveries_max: 7,
+            settle: Duration::from_millis(200),
+            deliveries_max: 8,
             host_name: "localhost".into(),
             cache_bytes_max: 256 << 20,
             disk: None,

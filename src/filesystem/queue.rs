@@ -1,21 +1,25 @@
 //! Which files wait for their delivery, and the threads that deliver them.
 //!
 //! A file that fails alone waits alone, longer each time. Where the server cannot be reached at all, everything waits: one
-//! attempt tells for all of them.
+//! attempt tells for all of them. Small files may take all threads; large ones leave some connections to those who use the mount.
 //!
 //! Not here: what a delivery does (`delivery`).
 
 use super::allowance::{Allowance, StreamPermit};
+use super::sending::ONE_GO_LEN_MAX;
 use super::{Filesystem, FilesystemError, InodeNumber};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// After so long a closed file is delivered: most programs that set its time or give it its name do so before.
-const SETTLE: Duration = Duration::from_millis(200);
+/// A closed file is delivered sooner where at least so many came behind it, and as many as there are threads: its program is busy with
+/// others by then.
+const CROWD_MIN: usize = 4;
+/// Connections that large files leave to everybody else: one for questions, and one to read by.
+const NOT_FOR_LARGE: usize = 2;
 /// How long to wait after the first failure; doubled with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such wait.
@@ -39,6 +43,8 @@ pub(super) enum Outcome {
 /// See the module's documentation. Its lock is one of the innermost.
 pub(super) struct Queue {
     threads_max: usize,
+    /// After so long a closed file is delivered.
+    settle: Duration,
     allowance: Arc<Allowance>,
     state: Mutex<State>,
     changed: Condvar,
@@ -49,11 +55,15 @@ struct State {
     filesystem: Weak<Filesystem>,
     /// When each is due, and in which order they came.
     due: BTreeMap<(Instant, u64), InodeNumber>,
+    /// Those of them that only settle.
+    settling: BTreeSet<(Instant, u64)>,
     files: HashMap<InodeNumber, File>,
     next: u64,
     threads: usize,
     idle: usize,
     running: usize,
+    /// Large files among them.
+    running_large: usize,
     /// Nothing begins before.
     paused_until: Option<Instant>,
     pause: Duration,
@@ -73,6 +83,7 @@ struct State {
 struct File {
     due: Option<(Instant, u64)>,
     running: bool,
+    is_large: bool,
     /// It was pushed while it was running.
     again: bool,
     pause: Duration,
@@ -85,9 +96,9 @@ struct File {
 }
 
 impl Queue {
-    pub(super) fn new(threads_max: usize, allowance: Arc<Allowance>) -> Arc<Self> {
+    pub(super) fn new(threads_max: usize, settle: Duration, allowance: Arc<Allowance>) -> Arc<Self> {
         let (state, changed) = (Mutex::new(State::default()), Condvar::new());
-        Arc::new(Self { threads_max: threads_max.max(1), allowance, state, changed })
+        Arc::new(Self { threads_max: threads_max.max(1), settle, allowance, state, changed })
     }
 
     /// Begins to deliver what was pushed.
@@ -97,11 +108,10 @@ impl Queue {
         self.start_threads(&mut state);
     }
 
-    /// A file is to be delivered; with `settle` not at once.
-    pub(super) fn push(self: &Arc<Self>, ino: InodeNumber, settle: bool) {
+    /// A file of so many bytes is to be delivered; with `settle` not at once.
+    pub(super) fn push(self: &Arc<Self>, ino: InodeNumber, size: u64, settle: bool) {
         let mut state = self.state.lock();
-        let delay = if settle && state.hurried == 0 { SETTLE } else { Duration::ZERO };
-        state.schedule(ino, delay);
+        state.push(ino, size, settle.then_some(self.settle));
         self.start_threads(&mut state);
         self.changed.notify_all();
     }
@@ -166,7 +176,7 @@ impl Queue {
     }
 
     fn work(self: &Arc<Self>) {
-        while let Some((filesystem, ino)) = self.next() {
+        while let Some((filesystem, ino, is_large)) = self.next() {
             // A fault of ours in one delivery must not end all others.
             let outcome = catch_unwind(AssertUnwindSafe(|| filesystem.deliver(ino)));
             drop(filesystem);
@@ -174,36 +184,39 @@ impl Queue {
                 tracing::error!(%ino, "a delivery has panicked");
                 Outcome::Failed
             });
-            self.ended(ino, outcome);
+            self.ended(ino, is_large, outcome);
         }
     }
 
     /// Waits for a file that is due; `None`: this thread is to end.
-    fn next(self: &Arc<Self>) -> Option<(Arc<Filesystem>, InodeNumber)> {
+    fn next(self: &Arc<Self>) -> Option<(Arc<Filesystem>, InodeNumber, bool)> {
         let mut state = self.state.lock();
         let leave = Instant::now() + IDLE_LEAVE;
         loop {
             let now = Instant::now();
-            let first = state.due.first_key_value().map(|(key, ino)| (*key, *ino));
-            let due = first.map(|((due, _), _)| due.max(state.paused_until.unwrap_or(due)));
+            let first = state.first(self.threads_max, now);
+            let due = first.map(|(due, ..)| due.max(state.paused_until.unwrap_or(due)));
             if state.closed || state.filesystem.strong_count() == 0 {
                 break;
             }
             match (due, first) {
-                (Some(due), Some((key, ino))) if due <= now => {
+                (Some(due), Some((_, key, ino))) if due <= now => {
                     // Not kept while waiting: it may be the last one, and its end needs this lock.
                     let Some(filesystem) = state.filesystem.upgrade() else { break };
-                    state.due.remove(&key);
+                    state.remove_due(key);
                     state.idle -= 1;
                     state.running += 1;
                     let next = state.next;
+                    let mut is_large = false;
                     if let Some(file) = state.files.get_mut(&ino) {
                         file.due = None;
                         file.running = true;
                         file.began = next;
+                        is_large = file.is_large;
                     }
+                    state.running_large += usize::from(is_large);
                     self.start_threads(&mut state);
-                    return Some((filesystem, ino));
+                    return Some((filesystem, ino, is_large));
                 }
                 // The last one stays as long as something is waiting.
                 (due, _) => {
@@ -221,9 +234,10 @@ impl Queue {
         None
     }
 
-    fn ended(self: &Arc<Self>, ino: InodeNumber, outcome: Outcome) {
+    fn ended(self: &Arc<Self>, ino: InodeNumber, is_large: bool, outcome: Outcome) {
         let mut state = self.state.lock();
         state.running -= 1;
+        state.running_large -= usize::from(is_large);
         state.idle += 1;
         let is_again = state.files.get_mut(&ino).is_some_and(|file| {
             file.running = false;
@@ -242,6 +256,7 @@ impl Queue {
                     // Who waits for what came before waits for what was behind it, too.
                     if let (Some(file), Some(delivered)) = (state.files.get_mut(&ino), delivered) {
                         file.came = delivered.came;
+                        file.is_large = delivered.is_large;
                     }
                 }
             }
@@ -272,6 +287,37 @@ impl Queue {
 }
 
 impl State {
+    /// Which is to be delivered next, and when, where there are so many threads.
+    fn first(&self, threads_max: usize, now: Instant) -> Option<(Instant, (Instant, u64), InodeNumber)> {
+        let large_max = threads_max.saturating_sub(NOT_FOR_LARGE).max(1);
+        let may_begin = |ino: &InodeNumber| {
+            self.running_large < large_max || !self.files.get(ino).is_some_and(|file| file.is_large)
+        };
+        let first = self.due.iter().find(|(_, ino)| may_begin(ino));
+        let by_time = first.map(|(key, ino)| (key.0, *key, *ino));
+        if self.settling.len() <= threads_max.max(CROWD_MIN) {
+            return by_time;
+        }
+        let settling = self.settling.iter().filter_map(|key| Some((key, self.due.get(key)?)));
+        let oldest = settling.map(|(key, ino)| (*key, *ino)).find(|(_, ino)| may_begin(ino));
+        // What has failed waits as long as it was told to.
+        by_time.filter(|(due, ..)| *due <= now).or_else(|| oldest.map(|(key, ino)| (now, key, ino))).or(by_time)
+    }
+
+    fn push(&mut self, ino: InodeNumber, size: u64, settle: Option<Duration>) {
+        let settle = settle.filter(|_| self.hurried == 0);
+        self.schedule(ino, settle.unwrap_or_default());
+        if let Some(file) = self.files.get_mut(&ino) {
+            file.is_large = size > ONE_GO_LEN_MAX;
+            self.settling.extend(settle.and(file.due));
+        }
+    }
+
+    fn remove_due(&mut self, key: (Instant, u64)) {
+        self.due.remove(&key);
+        self.settling.remove(&key);
+    }
+
     fn schedule(&mut self, ino: InodeNumber, delay: Duration) {
         self.next += 1;
         let due = (Instant::now() + delay, self.next);
@@ -284,7 +330,10 @@ impl State {
         match file.due {
             // One that is written again and again is delivered all the same.
             Some(sooner) if sooner <= due => return,
-            Some(later) => drop(self.due.remove(&later)),
+            Some(later) => {
+                self.due.remove(&later);
+                self.settling.remove(&later);
+            }
             None => {}
         }
         file.due = Some(due);
@@ -294,5 +343,64 @@ impl State {
     /// Whether something that came before `newest` has neither ended nor failed since there were so many failures.
     fn has_untried(&self, failures: u64, newest: u64) -> bool {
         self.files.values().any(|file| file.came <= newest && file.failed_at <= failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREADS: usize = 8;
+
+    fn with_files(count: u64) -> State {
+        let mut state = State::default();
+        (0..count).for_each(|number| state.push(InodeNumber(number), 10, Some(PAUSE)));
+        state
+    }
+
+    /// Which would begin now.
+    fn next(state: &State, threads_max: usize) -> Option<u64> {
+        let now = Instant::now();
+        state.first(threads_max, now).filter(|(due, ..)| *due <= now).map(|(_, _, ino)| ino.0)
+    }
+
+    #[test]
+    fn oldest_settles_no_longer_once_a_crowd_came_behind_it() {
+        for (threads_max, crowd) in [(THREADS, 8), (1, 4)] {
+            let mut state = with_files(crowd);
+            assert_eq!(next(&state, threads_max), None);
+            state.push(InodeNumber(100), 10, Some(PAUSE));
+            assert_eq!(next(&state, threads_max), Some(0));
+            let (_, key, _) = state.first(threads_max, Instant::now()).unwrap();
+            state.remove_due(key);
+            assert_eq!(next(&state, threads_max), None);
+        }
+    }
+
+    #[test]
+    fn crowd_does_not_shorten_the_pause_of_what_has_failed() {
+        let mut state = State::default();
+        state.schedule(InodeNumber(50), PAUSE);
+        (0..9).for_each(|number| state.push(InodeNumber(number), 10, Some(PAUSE)));
+        for expected in [Some(0), None] {
+            assert_eq!(next(&state, THREADS), expected);
+            let key = state.settling.first().copied().unwrap();
+            state.remove_due(key);
+        }
+    }
+
+    #[test]
+    fn large_files_leave_threads_to_small_ones() {
+        let mut state = State::default();
+        state.push(InodeNumber(1), ONE_GO_LEN_MAX + 1, None);
+        state.push(InodeNumber(2), ONE_GO_LEN_MAX, None);
+        assert_eq!(next(&state, THREADS), Some(1));
+        state.running_large = THREADS - NOT_FOR_LARGE;
+        assert_eq!(next(&state, THREADS), Some(2));
+        // Where there are few, one large file goes all the same.
+        (state.running_large, state.running) = (0, 0);
+        assert_eq!(next(&state, 1), Some(1));
+        state.running_large = 1;
+        assert_eq!(next(&state, 2), Some(2));
     }
 }

@@ -21,7 +21,7 @@ impl Filesystem {
         // Their paths are those that they have behind the renames.
         for pending in journal.pending() {
             match self.restore_file(&pending) {
-                Some(ino) => self.deliveries.push(ino, false),
+                Some(ino) => self.deliveries.push(ino, pending.commit.size, false),
                 None => {
                     tracing::error!(path = %pending.commit.path, "what is pending for this path has no place in this mount; it stays in the journal")
                 }

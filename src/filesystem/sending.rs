@@ -18,7 +18,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const RESUME_MIN: u64 = 1 << 20;
 
 /// A content up to this size goes in one go, if none of it was sent before it was complete.
-const ONE_GO_LEN_MAX: u64 = 1 << 20;
+pub(super) const ONE_GO_LEN_MAX: u64 = 1 << 20;
 
 /// The upload of one content to one path.
 pub(super) struct Sending {
@@ -144,6 +144,13 @@ impl Sending {
     /// Whether it has nothing to lose and others wait for its connection.
     pub(super) fn is_wanted(&self) -> bool {
         matches!(&self.line, Line::Open(stream) if stream.is_wanted())
+    }
+
+    /// What is left of it has to wait for somebody: a connection that it only keeps goes to others meanwhile.
+    pub(super) fn give_way(&mut self) {
+        if let Line::Open(stream) = &mut self.line {
+            stream.give_way();
+        }
     }
 
     /// Makes it open. After a failure it goes on behind what the server has where bytes below `kept_from` are not here

@@ -327,7 +327,7 @@ impl Filesystem {
         let (mut failed, lost_before) = (Vec::new(), self.lost_count());
         for (ino, content) in self.contents() {
             if content.lock().is_promised() {
-                self.deliveries.push(ino, false);
+                self.deliveries.push(ino, self.pending_size(ino), false);
             }
             let is_meant = {
                 let state = content.lock();

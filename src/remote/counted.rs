@@ -88,6 +88,12 @@ impl WriteStream for Counted<dyn WriteStream> {
         self.run(|stream| stream.resume())
     }
 
+    fn give_way(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.give_way();
+        }
+    }
+
     fn is_wanted(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.is_wanted())
     }

@@ -34,6 +34,8 @@ pub enum Operation {
     OpenWrite,
     Write,
     Finish,
+    /// That a write keeps no connection for what is left of it.
+    GiveWay,
     Resume,
     Rename,
     RemoveFile,

@@ -222,6 +222,9 @@ pub trait WriteStream: Send {
     /// is not what was sent; any other, after which it may be called again.
     fn resume(&mut self) -> RemoteResult<u64>;
 
+    /// What is left to be done has to wait for somebody: a connection over which nothing is on its way goes to others meanwhile.
+    fn give_way(&mut self) {}
+
     /// Whether somebody else waits for this connection and none is free: a stream that has nothing to send should be dropped.
     fn is_wanted(&self) -> bool;
 }

@@ -10,7 +10,7 @@ use super::refusal::{Purpose, refused};
 use super::server::{Server, backup_path, is_done, parse_number, temporary_path};
 use super::set_modified::modified_told;
 use super::store::Way;
-use crate::pool::Verdict;
+use crate::pool::{Lease, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::reply::{Reply, ReplyClass};
 use crate::protocol::{Entry, EntryKind, RemotePath, Timestamp};
@@ -67,19 +67,20 @@ impl Server {
     /// RNFR and RNTO in one packet; the refusal, if the server refuses. Looks at the result where the connection
     /// was lost, or where the server says yes and can be asked in the same packet whether the old name is gone.
     fn rename_once(&self, from: &RemotePath, to: &RemotePath, deadline: Instant) -> RemoteResult<Option<Refusal>> {
-        match self.order_rename(from, to, &[], &[], deadline)? {
+        match self.order_rename(None, from, to, &[], &[], deadline)? {
             Some(replies) => self.judge_rename(from, to, &replies, deadline),
             None => Ok(None),
         }
     }
 
-    /// The rename in one packet with what goes before and behind it; `None` where the connection was lost, and a look has shown that it
+    /// The rename in one packet with what goes before and behind it, on `lease` if there is one; `None` where the connection was lost, and a look has shown that it
     /// was done.
     ///
     /// RNTO behind a refused RNFR does nothing (measured: 503 on vsftpd, ProFTPD, Pure-FTPd and pyftpdlib, also where an earlier RNFR was
     /// agreed to and its RNTO refused), and a question about the result is only believed where RNTO was done.
     fn order_rename(
         &self,
+        lease: Option<Lease>,
         from: &RemotePath,
         to: &RemotePath,
         before: &[Command],
@@ -90,7 +91,7 @@ impl Server {
             if self.profile().mlst.is_yes() { Command::Mlst(from.clone()) } else { Command::Size(from.clone()) };
         let rename = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
         let look = || Ok(!self.exists(from, deadline)? && self.exists(to, deadline)?);
-        let Some(mut replies) = self.order(&[before, &rename, behind].concat(), deadline, look)? else {
+        let Some(mut replies) = self.order_on(lease, &[before, &rename, behind].concat(), deadline, look)? else {
             return Ok(None);
         };
         if replies.len() != before.len() + rename.len() + behind.len() {
@@ -141,12 +142,13 @@ impl Server {
     /// Gives a complete file of ours its name, in one packet with the permission bits and the time that it is to have.
     ///
     /// That they cannot be set is no error: the content counts. They are set while it has its own name still: behind a rename that is refused they would
-    /// be set on what it was to replace.
+    /// be set on what it was to replace. `lease` is the session that stored it: it has nothing else to do until its next data connection stands.
     ///
     /// # Errors
     /// As for [`Self::rename`].
     pub(super) fn promote(
         &self,
+        lease: Option<Lease>,
         from: &RemotePath,
         to: &RemotePath,
         mode: Option<u32>,
@@ -161,7 +163,7 @@ impl Server {
             before.push(command.clone());
             behind.extend(self.modified_questions(to));
         }
-        let Some(replies) = self.order_rename(from, to, &before, &behind, deadline)? else {
+        let Some(replies) = self.order_rename(lease, from, to, &before, &behind, deadline)? else {
             return Ok(Promoted { size: self.size_of(to, deadline)?, time_kept: None, mode_kept: None });
         };
         let mode_kept = mode.filter(|mode| has_mode && self.is_mode_kept(from, *mode, &replies.before, deadline));

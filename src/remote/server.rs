@@ -14,7 +14,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::known::Known;
 use super::refusal::refused;
 use crate::connection::ConnectionError;
-use crate::pool::{OperationKind, Pool, PoolError, Repeat, ServerProfile};
+use crate::pool::{Lease, OperationKind, Pool, PoolError, Repeat, ServerProfile};
 use crate::protocol::command::{Command, CommandError};
 use crate::protocol::listing::mlsd::parse_mlst;
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -106,8 +106,26 @@ impl Server {
         deadline: Instant,
         look: impl Fn() -> RemoteResult<bool>,
     ) -> RemoteResult<Option<Vec<Reply>>> {
+        self.order_on(None, commands, deadline, look)
+    }
+
+    /// As [`Self::order`], first on a session that the caller has to itself anyway. It is given back before anything else is asked.
+    ///
+    /// # Errors
+    /// As for [`Self::order`].
+    pub(super) fn order_on(
+        &self,
+        lease: Option<Lease>,
+        commands: &[Command],
+        deadline: Instant,
+        look: impl Fn() -> RemoteResult<bool>,
+    ) -> RemoteResult<Option<Vec<Reply>>> {
+        let mut first = lease.map(|lease| Ok(lease.control().exchange_all(commands, deadline)?));
+        // Nothing of it was sent: the shared one does as well.
+        first = first.filter(|result| result.as_ref().err().is_none_or(PoolError::sent));
         for attempt in 1.. {
-            let error = match self.send(commands, Repeat::Unsafe, deadline) {
+            let result = first.take().unwrap_or_else(|| self.send(commands, Repeat::Unsafe, deadline));
+            let error = match result {
                 Ok(replies) => return Ok(Some(replies)),
                 Err(error) => error,
             };

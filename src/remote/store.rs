@@ -27,6 +27,9 @@ const READ_BACK_LEN: usize = 64 << 10;
 /// How often the size is asked for meanwhile.
 const SETTLING_PAUSE: Duration = Duration::from_millis(200);
 
+/// An upload of so much is brief: it takes no more round trips than a directory.
+const BRIEF_LEN_MAX: usize = 128 << 10;
+
 /// What is to become of the bytes.
 #[derive(Debug, Clone)]
 enum Plan {
@@ -46,6 +49,7 @@ enum Plan {
 struct FtpWriteStream {
     /// Before the lease, to be stopped before that is given back.
     transfer: Option<ActiveTransfer>,
+    /// Given back before anything is asked that may need a session of its own.
     lease: Option<Lease>,
     server: Arc<Server>,
     /// Where the bytes go now.
@@ -127,10 +131,16 @@ pub(super) fn open_whole(
     let (plan, stored_at) = plan(path, mode)?;
     server.check_name(path, deadline)?;
     let questions = server.size_and_time_questions(&stored_at);
-    let stored = server.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Unsafe, |mut lease| {
-        lease.store_at_once(Command::Stor(stored_at.clone()), bytes, &questions, deadline)
-    });
-    let AtOnce { end, answers } = match stored {
+    let store = |mut lease: Lease| {
+        let stored = lease.store_at_once(Command::Stor(stored_at.clone()), bytes, &questions, deadline)?;
+        Ok((lease, stored))
+    };
+    let stored = if bytes.len() <= BRIEF_LEN_MAX {
+        server.pool.retry_brief(pool::Purpose::Write, deadline, Repeat::Unsafe, store)
+    } else {
+        server.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Unsafe, store)
+    };
+    let (lease, AtOnce { end, answers }) = match stored {
         Ok(stored) => stored,
         Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
             return Err(server.explain(path, &reply, Purpose::Store, deadline));
@@ -151,6 +161,9 @@ pub(super) fn open_whole(
     };
     let mut stream = FtpWriteStream::new(server, stored_at, plan);
     stream.sent = bytes.len() as u64;
+    // The rename goes over it, while its next data connection comes about.
+    let is_renamed = matches!(stream.plan, Plan::Replace { .. });
+    stream.lease = Some(lease).filter(|_| is_renamed && end.is_ok() && !answers.is_empty());
     let lost = end.err().map(|error| stream.is_lost(error)).transpose()?;
     stream.ended = Some(Ended { lost, answers });
     Ok(Box::new(stream))
@@ -342,8 +355,8 @@ impl FtpWriteStream {
         Err(self.explain(error))
     }
 
-    /// The proof that all is there, for which what was asked behind the transfer may do.
-    fn prove(&self, Ended { lost, answers }: Ended) -> RemoteResult<Stored> {
+    /// The proof that all is there, for which what was asked behind the transfer may do: only then the session of that is kept.
+    fn prove(&mut self, Ended { lost, answers }: Ended) -> RemoteResult<Stored> {
         if let Some(error) = &lost {
             tracing::info!(path = %self.path, %error, "the completion reply is lost; what is there decides");
         }
@@ -351,7 +364,10 @@ impl FtpWriteStream {
         let told = size_and_time_told(&self.path, &answers).filter(|(size, _)| lost.is_none() && *size == expected);
         let stored = match told {
             Some((size, modified)) => self.proved(size, modified),
-            None => self.prove_size(lost)?,
+            None => {
+                self.lease = None;
+                self.prove_size(lost)?
+            }
         };
         if self.is_length_no_proof() {
             self.prove_content()?;
@@ -451,13 +467,14 @@ impl FtpWriteStream {
 
     /// Puts the complete file in the place of the old one.
     fn promote(
-        &self,
+        &mut self,
         target: &RemotePath,
         mode: Option<u32>,
         time: Option<Timestamp>,
         stored: Stored,
     ) -> RemoteResult<Finished> {
-        let promoted = self.server.promote(&self.path, target, mode, time, self.server.deadline())?;
+        let lease = self.lease.take();
+        let promoted = self.server.promote(lease, &self.path, target, mode, time, self.server.deadline())?;
         // swiftp says 250 to a rename onto a taken name, and does nothing.
         if promoted.size == Some(stored.size) {
             let modified = promoted.time_kept.or(stored.modified);
@@ -502,11 +519,11 @@ impl WriteStream for FtpWriteStream {
             None => Ended { lost: self.end_transfer()?, answers: Vec::new() },
         };
         let stored = self.prove(ended)?;
-        let finished = match &self.plan {
+        let finished = match self.plan.clone() {
             Plan::Create | Plan::Append { .. } | Plan::Patch { .. } | Plan::Tail { .. } => {
                 self.server.set_attributes(&self.path, wishes, stored, self.server.deadline())
             }
-            Plan::Replace { target, mode } => self.promote(target, *mode, wishes.time, stored)?,
+            Plan::Replace { target, mode } => self.promote(&target, mode, wishes.time, stored)?,
         };
         self.is_unfinished = false;
         Ok(finished)
@@ -543,6 +560,12 @@ impl WriteStream for FtpWriteStream {
         // Only what begins anew has one.
         self.checksum = 0;
         Ok(kept)
+    }
+
+    fn give_way(&mut self) {
+        if self.transfer.is_none() {
+            self.lease = None;
+        }
     }
 
     fn is_wanted(&self) -> bool {

@@ -3,7 +3,7 @@
 use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, Stored, Wishes, WriteMode};
 
 use super::odd_server::{Break, Quirks, RenameOver};
-use super::{FILLED, REPLACE, assert_error, content, path, paths, read, start};
+use super::{FILLED, REPLACE, assert_error, content, path, paths, read, start, start_with};
 
 /// The banner of a server that is known to queue what comes early.
 pub(super) const ORDERLY: &str = "220 ProFTPD, it says";
@@ -60,6 +60,18 @@ fn file_is_replaced_by_two_packets_with_its_permissions_and_time() {
     assert_eq!(verbs(&server, before), expected);
     // The shared session may have to be opened for the second: its login is not counted here.
     assert!(server.dialogue().packets() - packets <= 3 + 6, "{}", server.dialogue().packets() - packets);
+}
+
+#[test]
+fn stored_file_whose_name_has_to_wait_keeps_no_connection() {
+    let (server, remote) = start_with(orderly(), |options| options.connections_max = 1);
+    remote.stat(&path("/old")).unwrap();
+    let mut stream = remote.open_whole(&path("/old"), REPLACE, b"new").unwrap();
+    stream.give_way();
+    // Else the only one would be waited for.
+    assert_eq!(remote.stat(&path("/old")).unwrap().size, Some(11));
+    assert_eq!(stream.finish().unwrap().size, 3);
+    assert_eq!(content(&server, "/old"), "new");
 }
 
 #[test]

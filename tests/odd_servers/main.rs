@@ -49,9 +49,15 @@ fn options(server: &OddServer) -> ServerOptions {
 
 /// A server with a file, a directory with a file in it, and an empty directory.
 fn start(quirks: Quirks) -> (OddServer, FtpRemote) {
+    start_with(quirks, |_| {})
+}
+
+fn start_with(quirks: Quirks, choose: impl FnOnce(&mut ServerOptions)) -> (OddServer, FtpRemote) {
     let server = OddServer::start(quirks);
     fill(&server);
-    let remote = FtpRemote::connect(options(&server)).unwrap();
+    let mut options = options(&server);
+    choose(&mut options);
+    let remote = FtpRemote::connect(options).unwrap();
     (server, remote)
 }
 

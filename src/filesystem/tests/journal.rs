@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod one_packet;
+mod queue;
 
 use super::*;
 use crate::journal::disk::{Disk, LocalDisk};
@@ -538,19 +539,6 @@ fn rename_whose_answer_got_lost_is_looked_into_before_anything_is_delivered() {
         assert_eq!(place(&again).as_deref(), Some(expected));
         assert_eq!(again.visible().len(), 2);
     }
-}
-
-#[test]
-fn many_files_are_delivered_at_once() {
-    let mount = Journaled::new(|_| {});
-    mount.remote.hold(Operation::Finish);
-    for number in 0..20 {
-        mount.put(&format!("f{number}"), "x");
-    }
-    assert!(mount.remote.wait_held(Operation::Finish, 7));
-    mount.remote.let_go(Operation::Finish);
-    mount.deliver();
-    assert_eq!(mount.visible().len(), 20);
 }
 
 #[test]

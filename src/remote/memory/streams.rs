@@ -144,6 +144,11 @@ impl WriteStream for MemoryWrite {
         })
     }
 
+    fn give_way(&mut self) {
+        // A fault of it is nobody's.
+        let _ = self.remote.call(Operation::GiveWay, |_| Ok(()));
+    }
+
     fn is_wanted(&self) -> bool {
         self.remote.shared.state.lock().behaviour.writes_wanted
     }
