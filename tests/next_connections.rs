@@ -255,6 +255,80 @@ fn directory_refused_with_listing_and_next_connection_behind_it_is_told() {
 }
 
 #[test]
+fn next_connection_is_begun_by_whoever_reads_where_it_leads() {
+    let (is_held, asks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let server = ScriptedServer::serving(ORDERLY, move |dialogue, command| match command {
+        "EPSV" if asks.fetch_add(1, Ordering::Relaxed) == 2 => {
+            is_held.store(true, Ordering::Relaxed);
+            Answer::Done
+        }
+        "NOOP" if is_held.swap(false, Ordering::Relaxed) => {
+            let port = dialogue.listen();
+            dialogue.say(&format!("229 Passive (|||{port}|)"));
+            // The client waits for the word on NOOP, and has read this one on the way.
+            let has_come = dialogue.accept_or_notice().is_some();
+            dialogue.say(if has_come { "200 OK" } else { "500 It did not come" });
+            Answer::Done
+        }
+        _ => Answer::Default,
+    });
+    let pool = connect(&server);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    wait_until_prepared(&pool);
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    let mut transfer = start_whole(&mut lease, "/file").unwrap();
+    assert_eq!(read_all(&mut transfer).unwrap(), b"bytes");
+    drop(transfer);
+    let begun = Instant::now();
+    let reply = lease.control().exchange(Command::Noop, soon()).unwrap();
+    assert_eq!(reply.code().number(), 200);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it was begun when the server had given up waiting for it");
+}
+
+#[test]
+fn transfer_whose_last_word_came_with_its_first_needs_no_end() {
+    let is_missing = AtomicBool::new(false);
+    let server = ScriptedServer::serving(ORDERLY, move |dialogue, command| match command {
+        "MLSD" if is_missing.load(Ordering::Relaxed) => {
+            let data = dialogue.accept();
+            dialogue.say("150 Here it comes\r\n226 Done");
+            drop(data);
+            Answer::Done
+        }
+        "EPSV" if is_missing.swap(false, Ordering::Relaxed) => {
+            // The client has read the word on the listing by now, and nothing behind it.
+            thread::sleep(Duration::from_millis(100));
+            Answer::Default
+        }
+        "MLSD" => {
+            dialogue.say("150 Here it comes");
+            dialogue.send_data(b"");
+            dialogue.say("226 Done");
+            Answer::Done
+        }
+        "CWD /missing" => {
+            is_missing.store(true, Ordering::Relaxed);
+            dialogue.say("550 No such directory");
+            Answer::Done
+        }
+        _ => Answer::Default,
+    });
+    let pool = connect(&server);
+    let list = |directory: &str| {
+        let mut lease = pool.exclusive(Purpose::Listing, soon()).unwrap();
+        let mut transfer = lease.start_whole(&[Command::Cwd(path(directory))], Command::Mlsd(None), soon())?;
+        read_all(&mut transfer)
+    };
+    for _ in 0..3 {
+        assert_eq!(list("/there").unwrap(), b"");
+        wait_until_prepared(&pool);
+        let error = list("/missing").unwrap_err();
+        assert!(matches!(error, PoolError::Refused { verb: "CWD", .. }), "{error:?}");
+    }
+    assert_eq!((server.connections(), server.count("PWD")), (1, 1), "one with the login");
+}
+
+#[test]
 fn port_asked_for_behind_a_transfer_that_was_stopped_is_forgotten() {
     let server = retr_server(|dialogue, number| {
         if number == 2 {

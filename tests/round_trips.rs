@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -266,13 +267,14 @@ fn what_a_listing_has_told_costs_nothing() {
 fn one_after_another_costs_what_is_said_here() {
     const TIMES: u64 = 40;
     type Again = fn(&FtpRemote, u64);
-    let rows: [(&str, Again, [u64; 4]); 4] = [
-        ("a directory", |remote, _| drop(remote.list(&path("/never")).unwrap()), [1, 2, 2, 3]),
-        ("a small file, fetched ahead", fetch, [2, 2, 2, 3]),
+    // Where the next connection is asked for by itself, as on pyftpdlib, it comes about now and then while something else is under way.
+    let rows: [(&str, Again, [RangeInclusive<u64>; 4]); 4] = [
+        ("a directory", |remote, _| drop(remote.list(&path("/never")).unwrap()), [1..=1, 2..=2, 2..=2, 3..=3]),
+        ("a small file, fetched ahead", fetch, [2..=2, 2..=2, 2..=2, 3..=3]),
         (
             "a small file, written and confirmed",
             |remote, time| write(remote, &format!("/seen/{time}"), WriteMode::Create),
-            [2, 2, 2, 4],
+            [2..=2, 2..=2, 2..=2, 3..=4],
         ),
         (
             "a file, written, and a directory",
@@ -280,19 +282,22 @@ fn one_after_another_costs_what_is_said_here() {
                 write(remote, &format!("/seen/{time}"), WriteMode::Create);
                 drop(remote.list(&path("/never")).unwrap());
             },
-            [2, 4, 4, 7],
+            [2..=2, 4..=4, 4..=4, 6..=7],
         ),
     ];
     let mut wrong = Vec::new();
     for (column, manner) in MANNERS.into_iter().enumerate() {
-        for (work, again, expected) in rows {
+        for (work, again, expected) in rows.clone() {
             let server = start(manner);
             let remote = used(&server);
             let ((), passed) = server.round_trips(|| (0..TIMES).for_each(|time| again(&remote, time)));
             // What comes once does not count.
             let cost = (passed + TIMES / 2) / TIMES;
-            if cost != expected[column] {
-                wrong.push(format!("{}, {work}: {cost} ({passed} in all), expected {}", manner.name, expected[column]));
+            if !expected[column].contains(&cost) {
+                wrong.push(format!(
+                    "{}, {work}: {cost} ({passed} in all), expected {:?}",
+                    manner.name, expected[column]
+                ));
             }
         }
     }

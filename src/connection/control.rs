@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use super::deadlines::{Deadlines, after, remaining};
 use super::error::ConnectionError;
+use super::readiness::Readiness;
 use super::tally::{self, Moment};
 use super::tls::layer::{Negotiated, Records};
 use super::tls::{TlsError, TlsLogin};
@@ -110,6 +111,8 @@ struct Progress {
     /// The ticket was dropped: replies are counted and thrown away.
     abandoned: bool,
     line_len: usize,
+    /// Who is woken by its last reply, or by none coming any more.
+    wakes: Option<Arc<Readiness>>,
     /// When it was sent, for counting round trips.
     sent: Moment,
     /// Since when the server owes a reply.
@@ -479,6 +482,7 @@ impl State {
             finished: false,
             abandoned: false,
             line_len,
+            wakes: None,
             sent: Moment::now(),
             since: Instant::now(),
             patience,
@@ -525,6 +529,7 @@ impl State {
         progress.finished = finished;
         if finished {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(progress.line_len);
+            progress.wakes.take().iter().for_each(|readiness| readiness.wake());
         }
         if !progress.abandoned {
             progress.replies.extend(reply);
@@ -659,6 +664,7 @@ impl Shared {
         state.failure = Some(failure);
         state.pipeline.drain().for_each(drop);
         state.progress.retain(|_, progress| !progress.abandoned);
+        state.progress.values_mut().filter_map(|progress| progress.wakes.take()).for_each(|readiness| readiness.wake());
         self.transport.shut_down();
         self.changed.notify_all();
     }

@@ -311,9 +311,13 @@ fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteEr
         {
             return None;
         }
+        if let Job::Read(path) = job {
+            filesystem.fetch_time_ahead(path)?;
+        }
         filesystem.server.for_thread()
     };
-    let connection = remote.idle_connection(PATIENCE)?;
+    // From here on nothing else is asked: it may be the last one there is.
+    let connection = remote.idle_connection_briefly(PATIENCE)?;
     let filesystem = filesystem.upgrade()?;
     match job {
         Job::Renew(directory) => filesystem.list_ahead(connection, directory),

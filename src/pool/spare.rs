@@ -370,7 +370,16 @@ impl SpareKeeper {
         if !state.asked.iter().any(|asked| Arc::ptr_eq(asked, session)) {
             state.asked.push(Arc::clone(session));
         }
-        state.readiness.iter().for_each(|readiness| readiness.wake());
+        let readiness = state.readiness.clone();
+        drop(state);
+        // Who waits for another reply on the session may be the one that reads this one.
+        if let Some(readiness) = readiness {
+            match &*session.spare.state.lock() {
+                State::Asked { ticket, .. } => ticket.tell(&readiness),
+                State::None | State::Coming { .. } => {}
+            }
+            readiness.wake();
+        }
     }
 
     fn hear(&self, readiness: &Readiness) {

@@ -503,6 +503,8 @@ impl ActiveTransfer {
             }
             data.reset();
         }
+        // Its last word may have been read already, by whoever read for all: none would come on being stopped.
+        while self.ticket.is_some() && self.next_reply(Instant::now()).is_ok() {}
         if self.ticket.take().is_none() {
             self.answers();
             return Ok(());

@@ -56,9 +56,8 @@ struct FtpIdleConnection {
     lease: Lease,
 }
 
-/// Takes a connection that nobody needs, waiting for its login at most for `patience`.
-pub(super) fn idle_connection(server: &Arc<Server>, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-    let lease = server.pool.idle(patience)?;
+/// The connection that was lent for a guess.
+pub(super) fn idle_connection(server: &Arc<Server>, lease: Lease) -> Option<Box<dyn IdleConnection>> {
     Some(Box::new(FtpIdleConnection { server: Arc::clone(server), lease }))
 }
 

@@ -70,7 +70,7 @@ impl Server {
     /// # Errors
     /// As [`super::Remote::list_in_parts`] says.
     pub(super) fn list_in_parts(&self, directory: &RemotePath, deadline: Instant, part: Part) -> RemoteResult<Listing> {
-        let listed = self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
+        let listed = self.pool.retry_brief(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
             let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline, part)?;
             if let Some(lines) = to_compare {
                 self.compare_later(lease, directory, lines, deadline);

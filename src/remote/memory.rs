@@ -131,6 +131,7 @@ struct Item {
 
 struct State {
     items: BTreeMap<RemotePath, Item>,
+    idle_lent: usize,
     behaviour: Behaviour,
     now: i64,
     calls: HashMap<Operation, usize>,
@@ -169,6 +170,7 @@ impl MemoryRemote {
     pub fn new() -> Self {
         let state = State {
             items: BTreeMap::new(),
+            idle_lent: 0,
             behaviour: Behaviour::default(),
             now: 1_700_000_000,
             calls: HashMap::new(),
@@ -240,6 +242,11 @@ impl MemoryRemote {
     /// How often `operation` was called.
     pub fn calls(&self, operation: Operation) -> usize {
         self.shared.state.lock().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// How often a connection was lent for what nobody waits for.
+    pub fn idle_lent(&self) -> usize {
+        self.shared.state.lock().idle_lent
     }
 
     /// Calls of all operations.
@@ -603,9 +610,10 @@ impl Remote for MemoryRemote {
     }
 
     fn idle_connection(&self, _patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        let behaviour = self.shared.state.lock().behaviour.clone();
-        (behaviour.idle_connections && !behaviour.unreachable)
-            .then(|| Box::new(self.clone()) as Box<dyn IdleConnection>)
+        let mut state = self.shared.state.lock();
+        let is_lent = state.behaviour.idle_connections && !state.behaviour.unreachable;
+        state.idle_lent += usize::from(is_lent);
+        is_lent.then(|| Box::new(self.clone()) as Box<dyn IdleConnection>)
     }
 
     fn abilities(&self) -> Abilities {

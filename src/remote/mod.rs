@@ -369,6 +369,11 @@ pub trait Remote: Send + Sync {
         None
     }
 
+    /// The same for a listing or a small file, neither of which takes long: more of the connections may be had for these.
+    fn idle_connection_briefly(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        self.idle_connection(patience)
+    }
+
     /// What connections there are; memory only. `None` where it is no server with connections.
     fn connections(&self) -> Option<Connections> {
         None

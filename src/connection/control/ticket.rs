@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Shared, TicketNumber};
+use crate::connection::Readiness;
 use crate::connection::error::ConnectionError;
 use crate::connection::tally::Moment;
 use crate::protocol::reply::Reply;
@@ -68,6 +69,16 @@ impl Ticket {
             }
         }
         state.failure.clone().map_or(Ok(None), Err)
+    }
+
+    /// Wakes `readiness` when the last reply has come, whoever has read it, or the connection has failed; at once where that is so already.
+    pub fn tell(&self, readiness: &Arc<Readiness>) {
+        let mut state = self.shared.state.lock();
+        let is_over = state.failure.is_some();
+        match state.progress.get_mut(&self.number) {
+            Some(progress) if !progress.finished && !is_over => progress.wakes = Some(Arc::clone(readiness)),
+            _ => readiness.wake(),
+        }
     }
 
     /// Lets the server owe the reply from now on, for `patience`: for a transfer whose data has just ended.

@@ -94,6 +94,11 @@ impl Filesystem {
         modified.precision >= Precision::Second && (is_old || is_shown)
     }
 
+    /// Where listings give minutes the exact time of many is asked for at once, as for a stat; `None` where it cannot be had.
+    pub(super) fn fetch_time_ahead(&self, path: &RemotePath) -> Option<()> {
+        self.fetch_times(Access::Server, &path.parent()?, &path.name()?).ok()
+    }
+
     /// Fetches a file that nobody waits for; `None` where it is not to be had in this way.
     pub(super) fn read_ahead(
         &self,
@@ -105,8 +110,6 @@ impl Filesystem {
         let ino = self.state.lock().inodes.number(fetch.parent, path, &name);
         let file = FileId(ino.0);
         let before = self.listings.mark(&directory);
-        // Where listings give minutes the exact time of many is asked for at once, as for a stat.
-        self.fetch_times(Access::Server, &directory, &name).ok()?;
         let (record, version) = self.small_file(&directory, &name, self.options.dir_timeout)?;
         let is_ours = self.content_of(ino).is_some_and(|content| content.lock().is_authority());
         if is_ours || !self.is_settled(&record) || self.server.holds(file, path, &version) {

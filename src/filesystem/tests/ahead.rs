@@ -1,6 +1,7 @@
 //! What is asked before anybody needs it: that it is there in time, and that it costs nobody anything.
 
 use super::*;
+use crate::filesystem::ahead::Job;
 use std::collections::HashSet;
 use std::thread;
 
@@ -419,6 +420,20 @@ fn file_that_is_written_here_while_it_is_fetched_ahead_is_not_kept() {
     mount.settle();
     mount.advance(40);
     assert_eq!(mount.read_file("f2"), "own");
+}
+
+#[test]
+fn nothing_is_asked_while_a_connection_is_held_that_may_be_the_last() {
+    let mount = mount(old(|remote| {
+        (0..3).for_each(|file| remote.put(&format!("/f{file}"), "x"));
+        remote.behave(|behaviour| behaviour.listing_precision = Precision::Minute);
+    }));
+    mount.remote.hold(Operation::Times);
+    assert!(mount.filesystem.ahead.push(Job::Read(RemotePath::parse(b"/f2").unwrap())));
+    assert!(mount.remote.wait_held(Operation::Times, 1), "it asks for the exact time");
+    assert_eq!(mount.remote.idle_lent(), 0);
+    mount.remote.let_go(Operation::Times);
+    mount.settle();
 }
 
 #[test]

@@ -93,7 +93,9 @@ impl State {
         if self.closed || fails || !self.waiters.is_empty() || self.ceiling.takes_turns() {
             return Patience::Over;
         }
-        let is_back_soon = stay == Stay::Brief && self.may_lend_last(stay);
+        // As long as more can be logged in, that is better for all.
+        let is_all = self.connections() >= self.ceiling.get();
+        let is_back_soon = stay == Stay::Brief && is_all && self.may_lend_last(stay);
         let lendable = if is_back_soon { self.ceiling.get() } else { self.ceiling.exclusive() - 1 };
         if self.leases.len() >= lendable {
             // Those that were lent in this way come back soon; of the others nobody knows.

@@ -126,7 +126,8 @@ impl Starting {
         }
         // A refusal ends it without more ado; anything else is stopped.
         let (_, is_last) = ticket.next(self.deadline)?;
-        if is_last {
+        // Its last word often comes with its first: then there is nothing to be stopped, and no word on that would come.
+        if is_last || ticket.poll()?.is_some() {
             if let Some(next) = next {
                 self.session.has_asked_behind(next, Some(Doubt { until: self.deadline, is_broken: false }));
             }
