@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ftpfs::pool::{ActiveTransfer, Direction, Lease, Pool, PoolError, Purpose, Repeat, ServerOptions};
+use ftpfs::pool::{ActiveTransfer, Direction, Lease, OperationKind, Pool, PoolError, Purpose, Repeat, ServerOptions};
 use ftpfs::protocol::{Command, RemotePath, Secret};
 use scripted_server::{Answer, Dialogue, ORDERLY, ScriptedServer};
 use servers::{PASSWORD, Server, ServerKind, ServerSettings, USER};
@@ -352,6 +352,67 @@ fn port_asked_for_behind_a_transfer_that_was_stopped_is_forgotten() {
     assert_eq!(server.connections(), 1);
 }
 
+/// A server on which the second RETR is to be stopped, and that says `word` behind its next marker.
+fn stopped_server(word: &'static str, pause: Duration) -> ScriptedServer {
+    let (count, is_late) = (AtomicUsize::new(0), AtomicBool::new(false));
+    ScriptedServer::serving(ORDERLY, move |dialogue, command| match command {
+        "RETR /file" if count.fetch_add(1, Ordering::Relaxed) == 1 => {
+            let data = dialogue.accept();
+            dialogue.say("150 Here it comes");
+            Dialogue::read_data(data);
+            if word.is_empty() {
+                dialogue.say("426 You went");
+            } else {
+                is_late.store(true, Ordering::Relaxed);
+            }
+            Answer::Done
+        }
+        "PWD" if is_late.swap(false, Ordering::Relaxed) => {
+            if pause.is_zero() {
+                dialogue.say(&format!("257 \"/\" is it\r\n{word}"));
+            } else {
+                dialogue.say("257 \"/\" is it");
+                thread::sleep(pause);
+                dialogue.say(word);
+            }
+            Answer::Done
+        }
+        _ => Answer::Default,
+    })
+}
+
+/// Stops the second read; returns what was said since, and in how many packets.
+fn stop_one(server: &ScriptedServer) -> (Vec<String>, usize) {
+    let pool = connect(server);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    wait_until_prepared(&pool);
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    let transfer = lease.start(&[], Command::Retr(path("/file")), Direction::Receive, soon()).unwrap();
+    let (said, packets) = (server.commands().len(), server.packets());
+    transfer.stop().unwrap();
+    drop(lease);
+    wait_until_prepared(&pool);
+    let result = (server.commands().split_off(said), server.packets() - packets);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    assert_eq!(server.connections(), 1);
+    assert!(!pool.profile().pipelining.is_no());
+    result
+}
+
+#[test]
+fn next_connection_is_asked_for_in_the_packet_of_the_marker() {
+    assert_eq!(stop_one(&stopped_server("", Duration::ZERO)), (vec![String::from("PWD"), String::from("EPSV")], 1));
+}
+
+#[test]
+fn word_on_a_stopped_transfer_that_comes_behind_the_marker_costs_no_more_than_the_next_connection() {
+    for word in ["426 You went", "425 You went", "226 Done", "450 You went"] {
+        assert_eq!(stop_one(&stopped_server(word, Duration::ZERO)).0, ["PWD", "EPSV"], "{word}");
+        let late = stop_one(&stopped_server(word, Duration::from_millis(100))).0;
+        assert_eq!(late, ["PWD", "EPSV", "PWD", "EPSV"], "{word}");
+    }
+}
+
 #[test]
 fn silence_on_a_transfer_whose_data_connection_broke_is_no_answer_while_it_runs() {
     let server = retr_server(|dialogue, number| {
@@ -453,9 +514,14 @@ macro_rules! on_each_server {
 on_each_server! {
     whole_reads_listings_and_uploads_follow_each_other_on_connections_asked_for_before
     session_goes_on_after_a_whole_read_that_was_stopped_or_refused
+    read_behind_one_that_was_stopped_at_any_moment_brings_its_own_bytes
 }
 
 fn connect_to(server: &Server) -> Arc<Pool> {
+    connect_to_with(server, |_| {})
+}
+
+fn connect_to_with(server: &Server, change: fn(&mut ServerOptions)) -> Arc<Pool> {
     log();
     let mut options = ServerOptions::new(server.host());
     options.port = server.port();
@@ -467,6 +533,7 @@ fn connect_to(server: &Server) -> Arc<Pool> {
         let client = ftpfs::connection::TlsClient::new(server.host(), server.port(), &tls).unwrap();
         options.encryption = ftpfs::pool::Encryption::Explicit(client);
     }
+    change(&mut options);
     Pool::connect(options).unwrap()
 }
 
@@ -530,5 +597,39 @@ fn session_goes_on_after_a_whole_read_that_was_stopped_or_refused(kind: ServerKi
             assert!(matches!(error, PoolError::Refused { verb: "RETR", .. }), "round {round}: {error:?}");
         }
         assert!(!pool.profile().answers_during_transfer.is_yes() && !pool.profile().pipelining.is_no());
+    });
+}
+
+fn read_behind_one_that_was_stopped_at_any_moment_brings_its_own_bytes(kind: ServerKind) {
+    with_each_encryption(kind, |server| {
+        let content: Vec<u8> = (0..1_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        fs::write(server.folder().join("varied"), &content).unwrap();
+        server.give("varied");
+        let pool = connect_to_with(server, |options| options.connections_max = 1);
+        for round in 0..60_usize {
+            let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+            let offset = 1 + round * 60_001;
+            let prelude = [Command::Rest(offset as u64)];
+            let started = lease.start(&prelude, Command::Retr(path("/varied")), Direction::Receive, soon());
+            let mut transfer = started.unwrap();
+            // None, one byte, and more than is on its way; now and a little later.
+            let mut bytes = vec![0; [0, 1, 200_000][round % 3]];
+            let mut filled = 0;
+            while filled < bytes.len() {
+                filled += transfer.read(&mut bytes[filled..]).unwrap();
+            }
+            assert!(bytes == content[offset..offset + bytes.len()], "round {round}");
+            if round % 2 == 0 {
+                thread::sleep(Duration::from_millis(round as u64 % 5));
+            }
+            // Over TLS ProFTPD may end the session for it.
+            let _ = transfer.stop();
+        }
+        assert!(!pool.profile().answers_during_transfer.is_yes() && !pool.profile().pipelining.is_no());
+        let operations = pool.connections().traffic.operations;
+        let logins = operations.iter().find(|operation| operation.kind == OperationKind::Login).unwrap().count;
+        if server.tls().is_none() {
+            assert_eq!(logins, 1, "{:?}", server.kind());
+        }
     });
 }

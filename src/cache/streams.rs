@@ -239,7 +239,8 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
         confirm_version(shared, key, path, &version)?;
     }
     let Some(beginning) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
-    let Some(mut stream) = open(shared, path, &beginning)? else { return Ok(()) };
+    let Some(stream) = open(shared, path, &beginning)? else { return Ok(()) };
+    let mut stream = reopen_if_unconfirmed(shared, key, path, &beginning, stream)?;
     confirm_again(shared, key, path, &beginning)?;
     let me = thread::current();
     stream.on_wanted(Box::new(move || me.unpark()));
@@ -271,6 +272,24 @@ fn open(shared: &Shared, path: &RemotePath, beginning: &Beginning) -> RemoteResu
             connection.map(|connection| connection.open_range(path, range)).transpose()
         }
     }
+}
+
+/// A range may have a connection that was lent briefly, and then perhaps the last one that questions could go over: where it has had to wait for that so
+/// long that the version has to be asked for, it is given back before, and the transfer begun anew on another one.
+fn reopen_if_unconfirmed(
+    shared: &Arc<Shared>,
+    key: StreamKey,
+    path: &RemotePath,
+    beginning: &Beginning,
+    stream: Box<dyn ReadStream>,
+) -> RemoteResult<Box<dyn ReadStream>> {
+    if beginning.kind != Kind::Pick || beginning.is_to_the_end {
+        return Ok(stream);
+    }
+    let Some(version) = shared.unconfirmed(key) else { return Ok(stream) };
+    drop(stream);
+    confirm_version(shared, key, path, &version)?;
+    shared.remote().open_read(path, beginning.range.start)
 }
 
 /// Asks once more, before a byte is handed on, where the transfer has had to wait for its connection; behind a stripe always, since it is read

@@ -10,6 +10,7 @@
 //! Lock order: `writer`, then `state`. `writer` is held while commands are written, so that a batch stays together;
 //! `state` never while the network is waited for.
 
+mod stopping;
 mod ticket;
 
 use std::collections::{HashMap, VecDeque};
@@ -34,6 +35,7 @@ use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
 use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
 
+pub use stopping::Stopped;
 pub use ticket::Ticket;
 
 /// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
@@ -42,9 +44,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 << 10;
 
 /// Commands in flight at most, where pipelining is on.
 const IN_FLIGHT_MAX: usize = 64;
-
-/// How long to wait for the first word on a stopped transfer before the marker is sent.
-const FIRST_WORD: Duration = Duration::from_millis(300);
 
 /// Reads, once the time is over, of what lies there already: more than it can be, unless the server never stops.
 const LATE_READS_MAX: usize = 32;
@@ -291,73 +290,6 @@ impl ControlConnection {
     /// Any of [`ConnectionError`], from the first that has no reply; replies that came are lost with it.
     pub fn exchange_all(&self, commands: &[Command], deadline: Instant) -> Result<Vec<Reply>, ConnectionError> {
         self.send(commands, deadline)?.into_iter().map(|ticket| ticket.wait(deadline)).collect()
-    }
-
-    /// Brings the connection back in step after the data connection of a transfer was reset: PWD goes behind it as a
-    /// marker, and what comes before its 257 belongs to the stopped transfer. All other tickets must be done.
-    ///
-    /// The marker goes at once where `at_once` says that this server keeps the order; else it waits for the first word
-    /// on the transfer: pure-ftpd throws away a command that it reads before it has noticed the reset, and pyftpdlib
-    /// and libunftp may answer it first.
-    ///
-    /// Says whether the server has said a last word on the transfer. Where it has not, it may not know of its end:
-    /// pyftpdlib, when the reset overtakes its accept, keeps the file and sends it on the *next* data connection.
-    ///
-    /// # Errors
-    /// Where the marker does not come by `deadline`; the connection is then closed.
-    pub fn stop_transfer(&self, at_once: bool, deadline: Instant) -> Result<bool, ConnectionError> {
-        let _writer = self.shared.writer.lock();
-        if self.in_flight() == 0 && self.is_open() {
-            // Its last reply came before the reset.
-            return Ok(true);
-        }
-        self.shared.state.lock().has_final_leftover = false;
-        self.pass_marker(at_once, deadline)
-            .and_then(|has_ended| {
-                // The 257 came and nothing on the transfer before it: that may still be on its way (ProFTPD over TLS, on a busy machine). What
-                // comes before a second marker is it, or there is none; a first word has its time once.
-                if has_ended { Ok(has_ended) } else { self.pass_marker(!at_once, deadline) }
-            })
-            .inspect_err(|_| self.close())
-    }
-
-    /// Sends a marker behind a stopped transfer and waits for it. Says whether a final reply to the transfer came before it.
-    fn pass_marker(&self, at_once: bool, deadline: Instant) -> Result<bool, ConnectionError> {
-        let shared = &self.shared;
-        let mut state = shared.state.lock();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        let patience = shared.options.deadlines.reply;
-        if state.pipeline.is_empty() {
-            // What is still to come of the transfer has to belong to something.
-            let number = state.enqueue(Expects::Transfer, 0, patience)?;
-            state.abandon(number);
-        }
-        state.pipeline.stop(|_| true);
-        let number = state.enqueue(Expects::Marker, 0, patience)?;
-        state.leftovers = 0;
-        if !at_once {
-            let reset = Moment::now();
-            let until = deadline.min(after(FIRST_WORD));
-            match shared.wait(&mut state, until, "a stopped transfer", |state| (state.leftovers > 0).then_some(())) {
-                // Silence is a server that says nothing at all on a stopped transfer.
-                Ok(()) | Err(ConnectionError::GivenUp { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            reset.answered().reach(true);
-            if let Some(marker) = state.progress.get_mut(&number) {
-                marker.sent = Moment::now();
-            }
-        }
-        drop(state);
-        tally::add(|tally| tally.commands += 1);
-        // Not before: dropping a ticket takes the lock.
-        let ticket = Ticket { shared: Arc::clone(shared), number };
-        tracing::debug!(target: "ftpfs::dialogue", connection = shared.number, "> PWD");
-        shared.write_all(b"PWD\r\n", deadline)?;
-        ticket.wait(deadline)?;
-        Ok(shared.state.lock().has_final_leftover)
     }
 
     /// Whether a command sent now would find the server, as far as can be told without asking: nothing failed, nothing

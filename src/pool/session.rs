@@ -75,13 +75,18 @@ impl Session {
         }
     }
 
-    /// Brings the session back in step after the data connection of its transfer was reset.
-    pub(super) fn stop_transfer(&self) -> Result<(), PoolError> {
-        // Measured: these two keep the order of the transfer's end and the marker, also if both arrive at once.
+    /// Brings the session back in step after the data connection of its transfer was reset. The next one is asked for in the same packet, where the
+    /// server is known to keep the order.
+    pub(super) fn stop_transfer(self: &Arc<Self>) -> Result<(), PoolError> {
+        // Measured: these two keep the order of the transfer's end and the marker, also if both arrive at once; ProFTPD not always over TLS.
         let at_once = matches!(self.kind, ServerKind::Vsftpd | ServerKind::ProFtpd);
-        let has_ended = self.control.stop_transfer(at_once, after(STOP_PATIENCE))?;
+        let next = if at_once && self.tls.is_none() { self.spare_command() } else { None };
+        let stopped = self.control.stop_transfer(at_once, next, after(STOP_PATIENCE))?;
         // Pure-FTPd may say nothing on a stopped transfer, and is through with it all the same.
-        if has_ended || self.kind == ServerKind::PureFtpd {
+        if stopped.has_ended || self.kind == ServerKind::PureFtpd {
+            if let Some(ticket) = stopped.next {
+                self.has_asked_for_spare(ticket);
+            }
             return Ok(());
         }
         self.control.close();

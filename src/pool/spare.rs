@@ -188,6 +188,23 @@ impl Session {
         }
     }
 
+    /// Takes the ticket of an EPSV that went behind the end of a transfer.
+    pub(super) fn has_asked_for_spare(self: &Arc<Self>, ticket: Ticket) {
+        self.expect_spare(ticket, false);
+    }
+
+    fn expect_spare(self: &Arc<Self>, ticket: Ticket, is_behind: bool) {
+        let mut state = self.spare.state.lock();
+        *state = State::Asked { ticket, at: Instant::now(), is_behind };
+        // Most often it has come with the reply before it.
+        self.advance(&mut state);
+        let is_asked = matches!(*state, State::Asked { .. });
+        drop(state);
+        if is_asked {
+            self.profile().spare_keeper.keep(self);
+        }
+    }
+
     /// The command that asks for the next data connection in the packet of a transfer, behind all else; `None` where the server is not known to
     /// answer it behind the transfer.
     pub(super) fn next_command(&self) -> Option<Command> {
@@ -219,15 +236,7 @@ impl Session {
             *self.spare.state.lock() = self.advanced(reply.ok().as_ref(), at, true);
             return;
         }
-        let mut state = self.spare.state.lock();
-        *state = State::Asked { ticket, at, is_behind: true };
-        // Most often it has come with the transfer's reply.
-        self.advance(&mut state);
-        let is_asked = matches!(*state, State::Asked { .. });
-        drop(state);
-        if is_asked {
-            self.profile().spare_keeper.keep(self);
-        }
+        self.expect_spare(ticket, true);
     }
 
     /// The spare for a transfer that begins now. Waits, until `deadline` at most, only for the reply to an EPSV that is

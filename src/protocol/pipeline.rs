@@ -181,7 +181,8 @@ impl<T> Pipeline<T> {
         if is_said_twice && self.in_flight.front().is_none_or(|command| !command.expects.can_be_226()) {
             return Ok(Received::Leftover(reply));
         }
-        if std::mem::take(&mut self.may_end_late) && ends_transfer(reply.code()) && self.in_flight.is_empty() {
+        let may_end_late = std::mem::take(&mut self.may_end_late) && ends_transfer(reply.code());
+        if may_end_late && self.in_flight.front().is_none_or(|command| command.expects == Expects::Address) {
             return Ok(Received::Leftover(reply));
         }
         let Some((stopped, expects)) = self.in_flight.front().map(|first| (first.stopped, first.expects)) else {

@@ -278,6 +278,9 @@ pub trait Remote: Send + Sync {
     /// As [`Self::open_read`], where nothing at or behind the end of `range` is wanted. The stream may end there, with the proof that all of
     /// it came, and need not: who reads stops there by itself.
     ///
+    /// Of a short range the connection may be one that is lent briefly: who has the stream reads it at once, and asks the server nothing
+    /// meanwhile.
+    ///
     /// # Errors
     /// As for [`Self::open_read`].
     fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {

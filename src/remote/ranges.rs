@@ -1,9 +1,9 @@
 //! Reads whose end is known: RANG and RETR, which the server ends by itself.
 //!
 //! A server that takes RANG and begins somewhere else, or ends one byte off, would hand out wrong bytes. So it is believed only after it was
-//! proved, once: a read is answered with what REST has brought, and behind that, when nobody waits for it any more, its session asks for two
-//! parts of the same bytes by RANG. They are equally long and differ, so that one who begins at the same place whatever is asked is found out,
-//! and each differs from its neighbours. After that, as many bytes come as were asked for, with the proof of their end, or the read has failed.
+//! proved, once: two reads are answered with what REST has brought, and behind that, when nobody waits for it any more, their sessions ask for
+//! the same bytes by RANG. Those of the one differ from those of the other in the same file, so that a server which begins at the same place whatever is asked is found
+//! out, and from their own neighbours. After that, as many bytes come as were asked for, with the proof of their end, or the read has failed.
 //!
 //! Source: draft-bryan-ftp-range-08. Measured with ProFTPD 1.3.8: both ends count; a range is used up by the RETR that begins, also where
 //! that is stopped; it is left over behind one that was refused, whatever else is asked, and REST 0 takes it back; one that ends behind the
@@ -11,14 +11,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::ReadStream;
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::{self, FtpReadStream};
 use super::server::Server;
-use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Verdict};
+use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Verdict, VerdictCell};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 use crate::protocol::reply::ReplyClass;
@@ -27,14 +28,75 @@ use crate::protocol::reply::ReplyClass;
 const PROOF_LEN_MAX: usize = 4096;
 const PROOF_LEN_MIN: u64 = 32;
 
+/// A range of up to so many bytes takes its session for two round trips, or few more.
+const BRIEF_LEN_MAX: u64 = 64 << 10;
+
+/// Reads that are compared.
+const READS_COMPARED: usize = 2;
+
 /// So often a proof is begun that comes to no end.
 const PROOFS_MAX: usize = 8;
 
 /// How far the proof has come.
 #[derive(Debug, Default)]
 pub(super) struct RangeProof {
-    is_running: AtomicBool,
-    tried: AtomicUsize,
+    state: Mutex<ProofState>,
+}
+
+#[derive(Debug, Default)]
+struct ProofState {
+    /// Reads that are to be proofs, and those under way.
+    running: usize,
+    /// Proofs that were begun.
+    tried: usize,
+    /// The bytes of a file that RANG has brought as it should.
+    matched: Option<(RemotePath, Vec<u8>)>,
+}
+
+impl RangeProof {
+    /// Whether one more read is to be a proof; [`Self::end`] follows.
+    fn begin(&self) -> bool {
+        let mut state = self.state.lock();
+        let wanted = if state.matched.is_some() { 1 } else { READS_COMPARED };
+        let is_wanted = state.running < wanted && state.tried < PROOFS_MAX;
+        state.running += usize::from(is_wanted);
+        is_wanted
+    }
+
+    fn end(&self) {
+        self.state.lock().running -= 1;
+    }
+
+    /// Whether these bytes tell something that is not known yet; counts the proof.
+    fn is_of_use(&self, path: &RemotePath, bytes: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let is_of_use = state.matched.as_ref().is_none_or(|(before, told)| before != path || differ(told, bytes));
+        state.tried += usize::from(is_of_use);
+        is_of_use
+    }
+
+    /// RANG has brought `bytes` as it should, or not.
+    fn settle(&self, rang: &VerdictCell, path: &RemotePath, bytes: &[u8], is_right: bool) {
+        let mut state = self.state.lock();
+        if rang.get() != Verdict::Unknown {
+            return;
+        }
+        if !is_right {
+            tracing::info!("RANG does not bring what was asked for");
+            rang.learn(Verdict::No);
+        } else if state.matched.as_ref().is_some_and(|(before, told)| before == path && differ(told, bytes)) {
+            tracing::info!("RANG is proved");
+            rang.learn(Verdict::Yes);
+        } else {
+            // Beginnings of several files tell nothing of each other.
+            state.matched = Some((path.clone(), bytes.to_vec()));
+        }
+    }
+}
+
+/// Whether they cannot have begun at the same place.
+fn differ(one: &[u8], other: &[u8]) -> bool {
+    one.iter().zip(other).any(|(one, other)| one != other)
 }
 
 /// One RANG and RETR under way.
@@ -80,13 +142,17 @@ pub(super) fn open(
         }
         Verdict::No => return Ok(None),
     }
-    let started = server.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |mut lease| {
+    let begin = |mut lease: Lease| {
         if !takes_ranges(&lease) {
             return Ok(None);
         }
         let transfer = start_range(&mut lease, path, range, deadline)?;
         Ok(Some((lease, transfer)))
-    });
+    };
+    let started = match range.end - range.start <= BRIEF_LEN_MAX {
+        true => server.pool.retry_brief(pool::Purpose::Read, deadline, Repeat::Safe, begin),
+        false => server.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, begin),
+    };
     match started {
         Ok(Some((lease, transfer))) => Ok(Some(Box::new(RangeStream {
             server: Arc::clone(server),
@@ -133,25 +199,23 @@ struct ProvingStream {
     _running: Running,
 }
 
-/// The proof is somebody's, until this is dropped.
+/// A read that is to be a proof, until this is dropped.
 struct Running(Arc<Server>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.known.ranges.is_running.store(false, Ordering::Release);
+        self.0.known.ranges.end();
     }
 }
 
-/// Starts reading by REST, with the proof of RANG behind it; `None` where somebody else is about it, or the range is not fit for it.
+/// Starts reading by REST, with the proof of RANG behind it; `None` where others are about it, or the range is not fit for it.
 fn open_and_prove(
     server: &Arc<Server>,
     path: &RemotePath,
     range: &Range<u64>,
     deadline: Instant,
 ) -> RemoteResult<Option<Box<dyn ReadStream>>> {
-    let proof = &server.known.ranges;
-    let is_fit = range.end - range.start >= PROOF_LEN_MIN && proof.tried.load(Ordering::Relaxed) < PROOFS_MAX;
-    if !is_fit || proof.is_running.swap(true, Ordering::AcqRel) {
+    if range.end - range.start < PROOF_LEN_MIN || !server.known.ranges.begin() {
         return Ok(None);
     }
     let running = Running(Arc::clone(server));
@@ -201,49 +265,27 @@ impl Drop for ProvingStream {
 }
 
 impl Server {
-    /// Asks by RANG for two parts of `bytes`, which REST has brought from `start` on. Where these would not tell it from something else nothing is
-    /// proved.
+    /// Asks by RANG for what REST has brought from `start` on, but for its first and its last byte. Where that would not tell it from something
+    /// else nothing is asked.
     fn prove_ranges(&self, lease: &mut Lease, path: &RemotePath, start: u64, bytes: &[u8]) -> Result<(), PoolError> {
-        let deadline = self.deadline();
-        let len = bytes.len().saturating_sub(2) / 2;
-        let parts = [1, 1 + len].map(|from| Part::of(bytes, from, len));
-        let [Some(first), Some(second)] = parts else { return Ok(()) };
-        if (len as u64) < PROOF_LEN_MIN / 4 || first.bytes == second.bytes {
+        let (deadline, proof) = (self.deadline(), &self.known.ranges);
+        let len = bytes.len().saturating_sub(2);
+        let mut windows = bytes.windows(len.max(1));
+        let (Some(before), Some(wanted), Some(behind)) = (windows.next(), windows.next(), windows.next()) else {
+            return Ok(());
+        };
+        let is_settled = self.profile().rang.get() != Verdict::Unknown;
+        if is_settled || before == wanted || behind == wanted || !proof.is_of_use(path, wanted) {
             return Ok(());
         }
-        self.known.ranges.tried.fetch_add(1, Ordering::Relaxed);
-        for part in [first, second] {
-            let from = start.saturating_add(part.from as u64);
-            let is_proved = match read_range(lease, path, &(from..from.saturating_add(len as u64)), deadline) {
-                Ok(brought) => brought == part.bytes,
-                Err(PoolError::Refused { verb: "RANG", reply }) if reply.class() == ReplyClass::Permanent => false,
-                Err(error) => return Err(error),
-            };
-            if !is_proved {
-                tracing::info!("RANG does not bring what was asked for");
-                self.profile().rang.learn(Verdict::No);
-                return Ok(());
-            }
-        }
-        tracing::info!("RANG is proved");
-        self.profile().rang.learn(Verdict::Yes);
+        let range = start.saturating_add(1)..start.saturating_add(1 + len as u64);
+        let is_right = match read_range(lease, path, &range, deadline) {
+            Ok(brought) => brought == wanted,
+            Err(PoolError::Refused { verb: "RANG", reply }) if reply.class() == ReplyClass::Permanent => false,
+            Err(error) => return Err(error),
+        };
+        proof.settle(&self.profile().rang, path, wanted, is_right);
         Ok(())
-    }
-}
-
-/// Bytes that RANG is to bring.
-struct Part<'a> {
-    from: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Part<'a> {
-    /// Those at `from`; `None` where those beside them are the same.
-    fn of(bytes: &'a [u8], from: usize, len: usize) -> Option<Self> {
-        let around = bytes.get(from.checked_sub(1)?..)?.get(..len.checked_add(2)?)?;
-        let mut windows = around.windows(len.max(1));
-        let (before, bytes, behind) = (windows.next()?, windows.next()?, windows.next()?);
-        (before != bytes && bytes != behind).then_some(Self { from, bytes })
     }
 }
 

@@ -60,6 +60,8 @@ struct Script {
     unique: Option<Box<[u8]>>,
     /// How often was asked which version there is.
     asked: usize,
+    /// How many streams there were the last time.
+    asked_beside: usize,
     /// Where each stream was opened.
     opened: Vec<u64>,
     /// Whether there are connections that nobody waits for; what they were opened for.
@@ -240,6 +242,7 @@ impl Remote for Server {
     fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
         let mut script = self.0.script.lock();
         script.asked += 1;
+        script.asked_beside = script.streams;
         let len = *script.lens.get(path.as_bytes()).ok_or(RemoteError::NotFound)?;
         let mut entry = Entry::new(Name::new(b"a").unwrap(), EntryKind::File);
         entry.size = Some(len);

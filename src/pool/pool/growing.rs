@@ -10,8 +10,8 @@ use crate::pool::pool::Purpose;
 use crate::pool::spare::Readily;
 
 /// So many sessions are enough for one who reads here and there, or writes file after file: each needs about three round trips behind a
-/// transfer that was stopped until it can begin the next one at once. One more is for questions.
-const IN_TURNS_MAX: usize = 5;
+/// transfer that was stopped until it can begin the next one at once. Several at once need as many each; one more is for questions.
+const IN_TURNS_MAX: usize = 4;
 
 impl State {
     /// How many logins to begin, now that `granted` was lent.
@@ -28,7 +28,8 @@ impl State {
             // Its caller waits for its data connection. One that has had its time would not.
             (Want::Exclusive(Purpose::Read | Purpose::Write, _), Granted::Exclusive(session, ..)) => {
                 let could_be_ready = session.spare_command().is_some();
-                could_be_ready && session.readily() < Readily::AtOnce && connections < IN_TURNS_MAX
+                let in_turns = 1 + IN_TURNS_MAX.saturating_mul(self.leases.len());
+                could_be_ready && session.readily() < Readily::AtOnce && connections < in_turns
             }
             (Want::Exclusive(..), _) => false,
         };

@@ -76,6 +76,15 @@ fn last_word_of_a_stopped_transfer_may_come_behind_the_marker_once() {
 }
 
 #[test]
+fn last_word_behind_the_marker_is_no_answer_to_the_question_for_an_address_behind_that() {
+    let mut pipeline = pipeline(&[Expects::Transfer, Expects::Marker, Expects::Address]);
+    pipeline.stop(|tag| *tag == 0);
+    assert!(matches!(pipeline.received(reply(257)), Ok(Received::Marker { .. })));
+    assert_eq!(pipeline.received(reply(426)), Ok(Received::Leftover(reply(426))));
+    assert_eq!(pipeline.received(reply(229)), Ok(Received::Final(2, reply(229))));
+}
+
+#[test]
 fn last_word_that_has_come_does_not_come_again_behind_the_marker() {
     let mut pipeline = pipeline(&[Expects::Transfer, Expects::Marker]);
     pipeline.stop(|tag| *tag == 0);

@@ -49,6 +49,26 @@ fn file_that_changes_while_its_transfer_waits_for_a_connection_is_not_shown() {
 }
 
 #[test]
+fn read_at_random_that_has_waited_long_gives_its_connection_back_before_anything_is_asked() {
+    let ttl = Duration::from_millis(200);
+    let server = Scripted::with_file(SIZE);
+    let reader = reader(&server, ReaderOptions { version_ttl: ttl, ..options() });
+    for mebibyte in [10, 30, 20] {
+        assert_reads(&reader, &version(SIZE), mebibyte * MIB, 4 * KIB);
+    }
+    server.until("no stream is left", |script| script.streams == 0);
+    server.set(|script| script.opening_held = true);
+    let (opened, asked) = (server.opened().len(), server.script.lock().asked);
+    let waiting = start(&reader, &version(SIZE), 40 * MIB, 1000);
+    server.until("the transfer waits", |script| script.opened.len() > opened);
+    thread::sleep(2 * ttl);
+    server.set(|script| script.opening_held = false);
+    assert_eq!(waiting.wait(), Ok(content(0, 40 * MIB, 40 * MIB + 1000)));
+    let script = server.script.lock();
+    assert!(script.asked > asked && script.asked_beside == 0, "{} {}", script.asked - asked, script.asked_beside);
+}
+
+#[test]
 fn read_at_random_up_to_the_end_proves_that_it_is_the_end() {
     let server = Scripted::with_file(SIZE + 1);
     let reader = reader(&server, trusting());
