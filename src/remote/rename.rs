@@ -159,8 +159,8 @@ impl Server {
         let has_mode = !before.is_empty();
         let time = time.and_then(|time| self.set_modified_command(from, time));
         let mut behind = vec![Command::Size(to.clone())];
-        if let Some((command, _)) = &time {
-            before.push(command.clone());
+        if let Some(order) = &time {
+            before.push(order.command.clone());
             behind.extend(self.modified_questions(to));
         }
         let Some(replies) = self.order_rename(lease, from, to, &before, &behind, deadline)? else {
@@ -177,8 +177,7 @@ impl Server {
         };
         let told = replies.behind.get(1..).and_then(|replies| modified_told(to, replies));
         let is_set = replies.before.last().is_some_and(is_done);
-        let time_kept =
-            time.map(|(_, time)| time).filter(|time| is_set && told.is_some_and(|told| told.seconds == time.seconds));
+        let time_kept = time.and_then(|order| order.kept(is_set, told));
         Ok(Promoted { size, time_kept, mode_kept })
     }
 

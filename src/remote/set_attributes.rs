@@ -11,7 +11,7 @@ use super::{Finished, Stored, Wishes};
 use crate::protocol::RemotePath;
 
 impl Server {
-    /// Sets both, where both are wished for and by ways that are known to work: one alone is one packet anyway.
+    /// Sets both, where both are wished for: one alone is one packet anyway.
     pub(super) fn set_attributes(
         &self,
         path: &RemotePath,
@@ -21,15 +21,13 @@ impl Server {
     ) -> Finished {
         let unset = Finished::from(stored);
         let Some(mode) = wishes.mode else { return unset };
-        let Some((set_time, time)) = wishes.time.and_then(|time| self.set_modified_command(path, time)) else {
-            return unset;
-        };
+        let Some(order) = wishes.time.and_then(|time| self.set_modified_command(path, time)) else { return unset };
         let mut commands = self.set_mode_commands(path, mode);
         let for_mode = commands.len();
         if for_mode == 0 {
             return unset;
         }
-        commands.push(set_time);
+        commands.push(order.command.clone());
         commands.extend(self.modified_questions(path));
         let replies = match self.ask(&commands, deadline) {
             Ok(replies) => replies,
@@ -40,9 +38,9 @@ impl Server {
         };
         let (about_mode, about_time) = replies.split_at(for_mode.min(replies.len()));
         let mode = Some(mode).filter(|mode| self.is_mode_kept(path, *mode, about_mode, deadline));
-        let told = about_time.split_first().filter(|(set, _)| is_done(set));
-        let told = told.and_then(|(_, questions)| modified_told(path, questions));
-        let time = told.filter(|told| told.seconds == time.seconds).map(|_| time);
+        let time = about_time
+            .split_first()
+            .and_then(|(set, questions)| order.kept(is_done(set), modified_told(path, questions)));
         let stored = Stored { modified: time.or(stored.modified), ..stored };
         Finished { stored, time, mode }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, is_not_understood, says_not_there};
 use super::server::{Server, facts_told, is_done};
-use crate::pool::{ServerProfile, VerdictCell};
+use crate::pool::{ServerProfile, Verdict, VerdictCell};
 use crate::protocol::command::{Command, UtimeSpelling};
 use crate::protocol::reply::Reply;
 use crate::protocol::timestamp::parse_mdtm_reply;
@@ -55,6 +55,25 @@ const WAYS: [Way; 5] = [
         is_second_meaning: true,
     },
 ];
+
+/// What sets a time in one packet with more.
+pub(super) struct TimeOrder<'a> {
+    pub(super) command: Command,
+    /// The time that it sets.
+    time: Timestamp,
+    verdict: &'a VerdictCell,
+}
+
+impl TimeOrder<'_> {
+    /// The time, where the server has taken the order and tells this time behind it.
+    pub(super) fn kept(&self, is_taken: bool, told: Option<Timestamp>) -> Option<Timestamp> {
+        let is_kept = is_taken && told.is_some_and(|told| told.seconds == self.time.seconds);
+        is_kept.then(|| {
+            self.verdict.learn_if(true);
+            self.time
+        })
+    }
+}
 
 /// Whether there is a way that the server has not shown to be unknown to it.
 pub(super) fn is_any_way_left(profile: &ServerProfile) -> bool {
@@ -114,11 +133,15 @@ impl Server {
         })
     }
 
-    /// The way that is known to work here, for who sets the time in one packet with more; and the time it sets.
-    pub(super) fn set_modified_command(&self, path: &RemotePath, time: Timestamp) -> Option<(Command, Timestamp)> {
-        let way = WAYS.iter().find(|way| (way.verdict)(self.profile()).is_yes())?;
+    /// The way that is known to work here, for who sets the time in one packet with more; before any has worked MFMT, where the server lists
+    /// it: that is the first to be tried anyway. What does not work is found out by [`Self::set_modified`].
+    pub(super) fn set_modified_command(&self, path: &RemotePath, time: Timestamp) -> Option<TimeOrder<'_>> {
+        let profile = self.profile();
+        let known = WAYS.iter().find(|way| (way.verdict)(profile).is_yes());
+        let is_listed = profile.mfmt.get() == Verdict::Unknown && profile.features().mfmt();
+        let way = known.or_else(|| WAYS.first().filter(|_| is_listed))?;
         let time = whole_seconds(time);
-        Some(((way.command)(path.clone(), time), time))
+        Some(TimeOrder { command: (way.command)(path.clone(), time), time, verdict: (way.verdict)(profile) })
     }
 
     /// What asks for the time; [`modified_told`] understands the answers.

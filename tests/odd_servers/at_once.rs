@@ -44,7 +44,7 @@ fn file_is_replaced_by_two_packets_with_its_permissions_and_time() {
     let quirks = Quirks { sets_time_by: &["MFMT"], features: "MFMT\r\n MLST modify*;size*;type*;", ..orderly() };
     let (server, remote) = start(quirks);
     remote.stat(&path("/old")).unwrap();
-    remote.set_modified(&path("/other"), super::times::TIME).unwrap();
+    // That the server lists MFMT is enough to try it.
     let (before, packets) = (server.dialogue().commands().len(), server.dialogue().packets());
     let mode = WriteMode::Replace { mode: Some(0o640) };
     let mut stream = remote.open_whole(&path("/old"), mode, b"new").unwrap();
@@ -60,6 +60,22 @@ fn file_is_replaced_by_two_packets_with_its_permissions_and_time() {
     assert_eq!(verbs(&server, before), expected);
     // The shared session may have to be opened for the second: its login is not counted here.
     assert!(server.dialogue().packets() - packets <= 3 + 6, "{}", server.dialogue().packets() - packets);
+}
+
+#[test]
+fn time_that_the_server_does_not_set_though_it_says_so_is_not_called_set() {
+    const FEATURES: &str = "MFMT\r\n MLST modify*;size*;type*;";
+    for says in [&[("MFMT", "213 Modify=20240102030405; /it")][..], &[("MFMT", "550 No")], &[("MFMT", "500 What?")]] {
+        let (server, remote) = start(Quirks { says, features: FEATURES, ..orderly() });
+        remote.stat(&path("/old")).unwrap();
+        for text in ["new", "newer"] {
+            let mut stream = remote.open_whole(&path("/old"), REPLACE, text.as_bytes()).unwrap();
+            let finished = stream.finish_with(Wishes { time: Some(super::times::TIME), mode: None }).unwrap();
+            assert_eq!((finished.time, content(&server, "/old").as_str()), (None, text));
+            assert_ne!(finished.stored.modified.map(|time| time.seconds), Some(super::times::TIME.seconds));
+        }
+        assert_error(remote.set_modified(&path("/old"), super::times::TIME), |_| true);
+    }
 }
 
 #[test]
