@@ -242,6 +242,7 @@ impl Filesystem {
             Ok(Sent::All(claim, finished)) => {
                 drop(end);
                 content.lock().is_stored(parcel.pending.id, finished.stored);
+                self.deliveries.has_stored(ino);
                 self.delivered(ino, &claim, &parcel, finished)?;
                 Ok(Outcome::Done)
             }

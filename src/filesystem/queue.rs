@@ -24,6 +24,8 @@ const NOT_FOR_LARGE: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Deliveries whose content is stored, and that only write that down, keep no other from beginning: so many at most.
+const FINISHING_MAX: usize = 2;
 /// How long a thread without work stays.
 const IDLE_LEAVE: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,8 @@ struct State {
     running: usize,
     /// Large files among them.
     running_large: usize,
+    /// Those among them that have stored their content.
+    finishing: usize,
     /// Nothing begins before.
     paused_until: Option<Instant>,
     pause: Duration,
@@ -83,6 +87,8 @@ struct State {
 struct File {
     due: Option<(Instant, u64)>,
     running: bool,
+    /// What is running has stored its content.
+    finishing: bool,
     is_large: bool,
     /// It was pushed while it was running.
     again: bool,
@@ -114,6 +120,18 @@ impl Queue {
         state.push(ino, size, settle.then_some(self.settle));
         self.start_threads(&mut state);
         self.changed.notify_all();
+    }
+
+    /// The content of a file whose delivery is running is stored; what is left of it takes the local disk more than a connection.
+    pub(super) fn has_stored(self: &Arc<Self>, ino: InodeNumber) {
+        let mut state = self.state.lock();
+        let is_first =
+            state.files.get_mut(&ino).is_some_and(|file| file.running && !std::mem::replace(&mut file.finishing, true));
+        if is_first {
+            state.finishing += 1;
+            self.start_threads(&mut state);
+            self.changed.notify_all();
+        }
     }
 
     /// How many deliveries there will be at once, of what waits now.
@@ -162,7 +180,8 @@ impl Queue {
         let has_work = !state.due.is_empty() || state.running > 0;
         state.hope = (has_work && !is_paused && !state.closed)
             .then(|| state.hope.take().unwrap_or_else(|| self.allowance.upload()));
-        while can_begin && state.threads < self.threads_max && state.idle < state.due.len() {
+        let threads_max = self.threads_max + state.finishing.min(FINISHING_MAX);
+        while can_begin && state.threads < threads_max && state.idle < state.due.len() {
             let queue = Arc::clone(self);
             let spawned = thread::Builder::new().name("deliver".into()).spawn(move || queue.work());
             if let Err(error) = spawned {
@@ -239,10 +258,13 @@ impl Queue {
         state.running -= 1;
         state.running_large -= usize::from(is_large);
         state.idle += 1;
+        let mut was_finishing = false;
         let is_again = state.files.get_mut(&ino).is_some_and(|file| {
             file.running = false;
+            was_finishing = std::mem::take(&mut file.finishing);
             std::mem::take(&mut file.again)
         });
+        state.finishing -= usize::from(was_finishing);
         let hurried_at = state.hurried_at;
         let is_outdated = state.files.get(&ino).is_some_and(|file| file.began < hurried_at);
         match outcome {
@@ -289,6 +311,9 @@ impl Queue {
 impl State {
     /// Which is to be delivered next, and when, where there are so many threads.
     fn first(&self, threads_max: usize, now: Instant) -> Option<(Instant, (Instant, u64), InodeNumber)> {
+        if self.running >= threads_max + self.finishing.min(FINISHING_MAX) {
+            return None;
+        }
         let large_max = threads_max.saturating_sub(NOT_FOR_LARGE).max(1);
         let may_begin = |ino: &InodeNumber| {
             self.running_large < large_max || !self.files.get(ino).is_some_and(|file| file.is_large)
@@ -402,5 +427,18 @@ mod tests {
         assert_eq!(next(&state, 1), Some(1));
         state.running_large = 1;
         assert_eq!(next(&state, 2), Some(2));
+    }
+
+    #[test]
+    fn what_is_only_written_down_keeps_no_other_from_beginning() {
+        let mut state = State::default();
+        state.push(InodeNumber(1), 10, None);
+        (state.running, state.finishing) = (1, 0);
+        assert_eq!(next(&state, 1), None);
+        state.finishing = 1;
+        assert_eq!(next(&state, 1), Some(1));
+        // Where the disk is what is slow, they do not pile up.
+        (state.running, state.finishing) = (4, 4);
+        assert_eq!(next(&state, 1), None);
     }
 }
