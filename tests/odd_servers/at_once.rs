@@ -1,5 +1,8 @@
 //! Small files that are sent without waiting for a reply: on servers that pretend to queue, and do not, or do something else wrong.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, Stored, Wishes, WriteMode};
 
 use super::odd_server::{Break, Quirks, RenameOver};
@@ -23,19 +26,31 @@ pub(super) fn verbs(server: &super::OddServer, before: usize) -> Vec<String> {
     verbs.filter(|verb| !matches!(verb.as_str(), "EPSV" | "USER" | "PASS" | "TYPE" | "PWD")).collect()
 }
 
+/// Until the server has heard what is asked behind a transfer.
+fn wait_for_the_next_port(server: &super::OddServer) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.dialogue().commands().last().is_none_or(|last| !last.starts_with("EPSV")) {
+        assert!(Instant::now() < deadline, "{:?}", server.dialogue().commands());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn new_file_is_proved_by_the_answers_in_its_own_packet() {
     for text in ["", "new", &"x".repeat(300_000)] {
-        let (server, remote) = start(orderly());
+        // No more than the two that are there then: a login would be counted, too.
+        let (server, remote) = start_with(orderly(), |options| options.connections_max = 2);
         remote.stat(&path("/old")).unwrap();
         read(&remote, "/old", 0).unwrap();
+        wait_for_the_next_port(&server);
         let (before, packets) = (server.dialogue().commands().len(), server.dialogue().packets());
         let stored = store_whole(&remote, "/new", WriteMode::Create, text).unwrap();
         assert_eq!(stored.size, text.len() as u64);
         assert!(stored.modified.is_some());
         assert_eq!(content(&server, "/new"), text);
         assert_eq!(verbs(&server, before), ["STOR", "SIZE", "MLST"]);
-        assert!(server.dialogue().packets() - packets <= 2, "one for the port, and one for all else");
+        let commands = server.dialogue().commands().split_off(before);
+        assert!(server.dialogue().packets() - packets <= 2, "one for all, and one for the next port: {commands:?}");
     }
 }
 
@@ -280,5 +295,5 @@ fn unknown_server_is_told_one_thing_after_the_other() {
     }
     let commands = server.dialogue().commands();
     // Nothing was there for it to answer early.
-    assert_eq!(server.dialogue().connections(), 2, "{commands:?}");
+    assert!(server.dialogue().connections() <= 2, "{commands:?}");
 }
