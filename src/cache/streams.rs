@@ -265,6 +265,10 @@ fn open(shared: &Shared, path: &RemotePath, beginning: &Beginning) -> RemoteResu
     match beginning.kind {
         // A range that ends with the file would not show that there is no more of it.
         Kind::Pick if beginning.is_to_the_end => shared.remote().open_read(path, range.start).map(Some),
+        // One block, which nobody stops in the middle of.
+        Kind::InOrder if range.start == 0 && beginning.version.size <= BLOCK_LEN as u64 => {
+            shared.remote().open_read_whole(path).map(Some)
+        }
         Kind::InOrder => shared.remote().open_read(path, range.start).map(Some),
         Kind::Pick => shared.remote().open_range(path, range).map(Some),
         Kind::Stripe => {

@@ -95,6 +95,11 @@ impl Remote for FtpRemote {
         counted::read(&self.server, || read_range::open_read(&self.server, path, offset, deadline))
     }
 
+    fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
+        let deadline = self.server.deadline();
+        counted::read(&self.server, || read_range::open_read_whole(&self.server, path, deadline))
+    }
+
     fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
         let deadline = self.server.deadline();
         counted::read(&self.server, || match ranges::open(&self.server, path, &range, deadline)? {

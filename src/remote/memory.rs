@@ -132,6 +132,7 @@ struct Item {
 struct State {
     items: BTreeMap<RemotePath, Item>,
     idle_lent: usize,
+    prepared: usize,
     behaviour: Behaviour,
     now: i64,
     calls: HashMap<Operation, usize>,
@@ -171,6 +172,7 @@ impl MemoryRemote {
         let state = State {
             items: BTreeMap::new(),
             idle_lent: 0,
+            prepared: 0,
             behaviour: Behaviour::default(),
             now: 1_700_000_000,
             calls: HashMap::new(),
@@ -247,6 +249,11 @@ impl MemoryRemote {
     /// How often a connection was lent for what nobody waits for.
     pub fn idle_lent(&self) -> usize {
         self.shared.state.lock().idle_lent
+    }
+
+    /// For how many transfers connections were to be opened.
+    pub fn prepared(&self) -> usize {
+        self.shared.state.lock().prepared
     }
 
     /// Calls of all operations.
@@ -607,6 +614,10 @@ impl Remote for MemoryRemote {
 
     fn space(&self, _directory: &RemotePath) -> RemoteResult<Option<Space>> {
         self.call(Operation::Space, |state| Ok(state.behaviour.space))
+    }
+
+    fn prepare(&self, transfers: usize) {
+        self.shared.state.lock().prepared += transfers;
     }
 
     fn idle_connection(&self, _patience: Duration) -> Option<Box<dyn IdleConnection>> {

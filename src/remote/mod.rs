@@ -275,6 +275,15 @@ pub trait Remote: Send + Sync {
     /// [`RemoteError::NotFound`], [`RemoteError::IsDirectory`], [`RemoteError::Refused`], or no connection.
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>>;
 
+    /// As [`Self::open_read`] from the beginning on, for a file that will surely be read to its end: what the next transfer needs is asked
+    /// for with it. It may be dropped before all the same.
+    ///
+    /// # Errors
+    /// As for [`Self::open_read`].
+    fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
+        self.open_read(path, 0)
+    }
+
     /// As [`Self::open_read`], where nothing at or behind the end of `range` is wanted. The stream may end there, with the proof that all of
     /// it came, and need not: who reads stops there by itself.
     ///

@@ -43,6 +43,28 @@ pub(super) fn open_read(
     offset: u64,
     deadline: Instant,
 ) -> RemoteResult<Box<dyn ReadStream>> {
+    open(server, path, offset, false, deadline)
+}
+
+/// Starts reading a whole file.
+///
+/// # Errors
+/// As [`super::Remote::open_read_whole`] says.
+pub(super) fn open_read_whole(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    deadline: Instant,
+) -> RemoteResult<Box<dyn ReadStream>> {
+    open(server, path, 0, true, deadline)
+}
+
+fn open(
+    server: &Arc<Server>,
+    path: &RemotePath,
+    offset: u64,
+    is_whole: bool,
+    deadline: Instant,
+) -> RemoteResult<Box<dyn ReadStream>> {
     if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
         server.prove_restart(path, deadline)?;
     }
@@ -60,7 +82,7 @@ pub(super) fn open_read(
     for _ in 0..2 {
         // Still unknown after the try: the file was too short, or changed; this time without it.
         let restart_offset = if server.profile().restart.is_yes() { offset } else { 0 };
-        match server.start_reading(path, restart_offset, deadline) {
+        match server.start_reading(path, restart_offset, is_whole, deadline) {
             Ok((lease, transfer)) => {
                 stream.lease = Some(lease);
                 stream.transfer = Some(transfer);
@@ -108,7 +130,7 @@ pub(super) fn open_on(
     offset: u64,
     deadline: Instant,
 ) -> Result<FtpReadStream, PoolError> {
-    let (lease, transfer) = start_reading_on(lease, path, offset, deadline)?;
+    let (lease, transfer) = start_reading_on(lease, path, offset, false, deadline)?;
     Ok(FtpReadStream {
         server: Arc::clone(server),
         path: path.clone(),
@@ -125,11 +147,16 @@ fn start_reading_on(
     mut lease: Lease,
     path: &RemotePath,
     offset: u64,
+    is_whole: bool,
     deadline: Instant,
 ) -> Result<(Lease, ActiveTransfer), PoolError> {
     let prelude = [Command::Rest(offset)];
     let prelude = if offset > 0 { &prelude[..] } else { &[] };
-    let transfer = lease.start(prelude, Command::Retr(path.clone()), Direction::Receive, deadline)?;
+    let command = Command::Retr(path.clone());
+    let transfer = match is_whole {
+        true => lease.start_whole(prelude, command, deadline)?,
+        false => lease.start(prelude, command, Direction::Receive, deadline)?,
+    };
     Ok((lease, transfer))
 }
 
@@ -155,10 +182,11 @@ impl Server {
         &self,
         path: &RemotePath,
         offset: u64,
+        is_whole: bool,
         deadline: Instant,
     ) -> Result<(Lease, ActiveTransfer), PoolError> {
         self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |lease| {
-            start_reading_on(lease, path, offset, deadline)
+            start_reading_on(lease, path, offset, is_whole, deadline)
         })
     }
 }

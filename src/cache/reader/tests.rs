@@ -64,6 +64,8 @@ struct Script {
     asked_beside: usize,
     /// Where each stream was opened.
     opened: Vec<u64>,
+    /// How many of them for all of a file.
+    wholes: usize,
     /// Whether there are connections that nobody waits for; what they were opened for.
     has_idle: bool,
     stripes: Vec<std::ops::Range<u64>>,
@@ -229,6 +231,11 @@ impl Remote for Server {
         }
         self.0.changed.notify_all();
         Ok(Box::new(ScriptedStream { scripted: Arc::clone(&self.0), position: offset, len, cut_at }))
+    }
+
+    fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
+        self.0.script.lock().wholes += 1;
+        self.open_read(path, 0)
     }
 
     fn open_range(&self, path: &RemotePath, range: std::ops::Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
@@ -423,6 +430,16 @@ fn short_skip_forward_reads_on_and_a_long_one_opens_a_second_stream() {
     assert_reads(&reader, &version(size), 40 * MIB, 64 * KIB);
     assert_eq!(server.opened(), [0, 40 * MIB]);
     assert!(reader.get(FILE, &version(size), 300 * KIB, 64 << 10).is_some(), "what was skipped is kept");
+}
+
+#[test]
+fn file_of_one_block_read_from_its_beginning_is_asked_for_as_a_whole_and_no_other() {
+    for (size, offset, whole) in [(1, 0, 1), (128 * KIB, 0, 1), (128 * KIB, 100 * KIB, 0), (128 * KIB + 1, 0, 0)] {
+        let server = Scripted::with_file(size);
+        let reader = reader(&server, options());
+        assert_reads(&reader, &version(size), offset, 4 * KIB);
+        assert_eq!(server.script.lock().wholes, whole, "{size} from {offset} on");
+    }
 }
 
 #[test]

@@ -53,7 +53,11 @@ impl Filesystem {
             guesses.wants_file(&directory.join(&name), self.options.dir_timeout, now);
         }
         let Some(order) = self.step(&directory, parent, Kind::Files, &name) else { return };
-        let behind = self.ahead.guesses.lock().behind(&directory, Kind::Files, order, GUESSES_MAX);
+        let behind = {
+            let guesses = self.ahead.guesses.lock();
+            let max = guesses.at_once(&directory.join(&name), Kind::Files, GUESSES_MAX);
+            guesses.behind(&directory, Kind::Files, order, max)
+        };
         for name in behind.unwrap_or_default() {
             let path = directory.join(&name);
             let Some((record, _)) = self.small_file(&directory, &name, Duration::MAX) else { continue };

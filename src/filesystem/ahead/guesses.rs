@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 const ROWS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// For so long the order of one directory is expected of the next.
 const HINT_TTL: Duration = Duration::from_secs(5);
+/// Who steps to the first name of a directory no later than this after its listing is a program that goes through it.
+const JUST_LISTED: Duration = Duration::from_millis(250);
+/// Guesses at once where an order was only begun.
+pub(super) const EARLY_MAX: usize = 8;
+/// Who lists two directories within this time is on the way through more of them.
+const ON_THE_WAY: Duration = Duration::from_secs(10);
 /// Listings that may be guessed in vain before any was wanted.
 const LISTINGS_START: u64 = 16;
 /// Bytes that may be.
@@ -43,6 +49,10 @@ pub(super) struct Guesses {
     pub(super) bytes: Account,
     rows: LruCache<(RemotePath, Kind), Row>,
     hint: HashMap<Kind, (Order, Instant)>,
+    /// Where a program went to the first subdirectory right behind the listing.
+    entered: Option<RemotePath>,
+    /// What was listed last.
+    last_listed: Option<(RemotePath, Instant)>,
     /// Listed by guess, and not asked for yet.
     listed: HashMap<RemotePath, Instant>,
     /// Fetched by guess, and not read yet.
@@ -64,6 +74,8 @@ impl Default for Guesses {
             bytes: Account::new(BYTES_START),
             rows: LruCache::new(ROWS_MAX),
             hint: HashMap::new(),
+            entered: None,
+            last_listed: None,
             listed: HashMap::new(),
             fetched: HashMap::new(),
             fetches: HashMap::new(),
@@ -85,11 +97,24 @@ impl Guesses {
         self.rows.put((directory.clone(), kind), row);
     }
 
+    /// Whether a program goes to the first name of a directory that was listed only a moment ago.
+    pub(super) fn begins(&self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> bool {
+        let is_just_listed =
+            self.last_listed.as_ref().is_some_and(|(last, at)| last == directory && is_within(*at, JUST_LISTED, now));
+        is_just_listed && self.rows.peek(&(directory.clone(), kind)).is_some_and(|row| row.begins_with(name))
+    }
+
     /// A program went to `name`: the order that it follows, if it is known by now.
     pub(super) fn step(&mut self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> Option<Order> {
         let hint = self.hint.get(&kind).filter(|(_, at)| now.saturating_duration_since(*at) <= HINT_TTL);
         let hint = hint.map(|(order, _)| *order);
-        let order = self.rows.get_mut(&(directory.clone(), kind))?.note(name, hint)?;
+        let begins = self.begins(directory, kind, name, now);
+        // One directory below another is a way to somewhere; two are a walk.
+        let is_program = begins && (kind == Kind::Files || self.entered.as_ref() == Some(directory));
+        if begins && kind == Kind::Directories {
+            self.entered = Some(directory.join(name));
+        }
+        let order = self.rows.get_mut(&(directory.clone(), kind))?.note(name, hint, is_program)?;
         self.hint.insert(kind, (order, now));
         Some(order)
     }
@@ -98,6 +123,17 @@ impl Guesses {
     pub(super) fn behind(&self, directory: &RemotePath, kind: Kind, order: Order, max: usize) -> Option<Vec<Name>> {
         let row = self.rows.peek(&(directory.clone(), kind))?;
         Some(row.behind(order).iter().take(max).cloned().collect())
+    }
+
+    /// How many of at most `max` may be guessed at once, where a program is at `path`.
+    pub(super) fn at_once(&self, path: &RemotePath, kind: Kind, max: usize) -> usize {
+        let row = path.parent().and_then(|parent| self.rows.peek(&(parent, kind)));
+        if row.is_some_and(Row::is_early) { max.min(EARLY_MAX) } else { max }
+    }
+
+    /// Whether who lists this directory now has listed another one just before.
+    pub(super) fn is_on_the_way(&self, directory: &RemotePath, now: Instant) -> bool {
+        self.last_listed.as_ref().is_some_and(|(last, at)| last != directory && is_within(*at, ON_THE_WAY, now))
     }
 
     /// Somebody lists a directory; what lies here longer than `age_max` unasked for was guessed in vain.
@@ -116,6 +152,11 @@ impl Guesses {
             }
             is_young
         });
+    }
+
+    /// Somebody has the listing of a directory now.
+    pub(super) fn was_listed(&mut self, directory: &RemotePath, now: Instant) {
+        self.last_listed = Some((directory.clone(), now));
     }
 
     /// Enters the guess that a directory will be listed.
@@ -182,4 +223,8 @@ impl Guesses {
             None => self.bytes.was_dropped(bytes),
         }
     }
+}
+
+fn is_within(at: Instant, age_max: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(at) <= age_max
 }

@@ -28,6 +28,8 @@ pub(super) struct Row {
     steps: [u32; ORDERS],
     breaks: u32,
     followed: Option<Order>,
+    /// The order that is followed was only begun.
+    is_early: bool,
 }
 
 impl Row {
@@ -55,7 +57,7 @@ impl Row {
                 }
             }
         }
-        Self { orders, places, last: None, steps: [0; ORDERS], breaks: 0, followed: None }
+        Self { orders, places, last: None, steps: [0; ORDERS], breaks: 0, followed: None, is_early: false }
     }
 
     /// Whether `name` was there when the row was made.
@@ -63,15 +65,29 @@ impl Row {
         self.places.contains_key(name)
     }
 
+    /// Whether nobody went through the directory yet, and `name` is the first one in some order.
+    pub(super) fn begins_with(&self, name: &Name) -> bool {
+        self.last.is_none() && self.places.get(name).is_some_and(|places| places.contains(&0))
+    }
+
     /// Takes note of a step to `name`, and returns the order that is being followed. `hint` is one that was followed in another
-    /// directory just before: there the first name of all is step enough.
-    pub(super) fn note(&mut self, name: &Name, hint: Option<Order>) -> Option<Order> {
+    /// directory just before: there the first name of all is step enough. So it is, for a while, where it `is_program`: nobody types that fast.
+    pub(super) fn note(&mut self, name: &Name, hint: Option<Order>, is_program: bool) -> Option<Order> {
         let places = *self.places.get(name)?;
         let place = |order: Order, places: &[usize; ORDERS]| places.get(order.0).copied().unwrap_or(usize::MAX);
+        if self.last == Some(places) {
+            return self.followed;
+        }
         let Some(last) = self.last.replace(places) else {
-            self.followed = hint.filter(|hint| place(*hint, &places) == 0);
+            let begins = |order: &Order| place(*order, &places) == 0;
+            self.followed = hint.filter(begins);
+            if self.followed.is_none() && is_program {
+                self.followed = (0..ORDERS).map(Order).find(begins);
+                self.is_early = self.followed.is_some();
+            }
             return self.followed;
         };
+        let was_early = std::mem::take(&mut self.is_early);
         if let Some(order) = self.followed {
             let (before, now) = (place(order, &last), place(order, &places));
             if now.abs_diff(before) <= LOOSE && now != usize::MAX {
@@ -79,7 +95,8 @@ impl Row {
                 return self.followed;
             }
             self.followed = None;
-            self.breaks = (self.breaks + 1).min(BREAKS_MAX);
+            // The beginning of one order may be that of another one.
+            self.breaks = (self.breaks + u32::from(!was_early)).min(BREAKS_MAX);
         }
         for (order, steps) in self.steps.iter_mut().enumerate() {
             let (before, now) = (place(Order(order), &last), place(Order(order), &places));
@@ -92,6 +109,11 @@ impl Row {
             self.steps = [0; ORDERS];
         }
         self.followed
+    }
+
+    /// Whether the order that is followed was only begun, and may turn out to be none.
+    pub(super) fn is_early(&self) -> bool {
+        self.is_early
     }
 
     /// The names behind the last step, in this order.
@@ -123,7 +145,7 @@ mod tests {
     fn follow(row: &mut Row, steps: &str) -> Option<String> {
         let mut order = None;
         for step in steps.chars() {
-            order = row.note(&name(&step.to_string()), None);
+            order = row.note(&name(&step.to_string()), None, false);
         }
         order.map(|order| row.behind(order).iter().map(ToString::to_string).collect())
     }
@@ -141,7 +163,7 @@ mod tests {
         assert_eq!(follow(&mut row(), "cec"), None);
         let listed: Vec<String> = (0..100).map(|number| format!("{number:03}")).collect();
         let mut row = Row::new(listed.iter().rev().map(|text| (name(text), 0)).collect());
-        let mut note = |number: usize| row.note(&name(&format!("{number:03}")), None).is_some();
+        let mut note = |number: usize| row.note(&name(&format!("{number:03}")), None, false).is_some();
         assert!(!note(10) && note(11) && note(13) && note(12));
         assert!(!note(50) && !note(51), "one step is not enough any more");
         assert!(note(52));
@@ -151,14 +173,42 @@ mod tests {
     #[test]
     fn order_of_the_directory_before_is_believed_from_the_first_name_on() {
         let mut before = row();
-        before.note(&name("a"), None);
-        let order = before.note(&name("b"), None);
-        assert!(row().note(&name("a"), order).is_some());
-        assert!(row().note(&name("c"), order).is_none());
+        before.note(&name("a"), None, false);
+        let order = before.note(&name("b"), None, false);
+        assert!(row().note(&name("a"), order, false).is_some());
+        assert!(row().note(&name("c"), order, false).is_none());
     }
 
     #[test]
     fn name_that_is_not_there_is_no_step() {
         assert_eq!(follow(&mut row(), "xyz"), None);
+    }
+
+    #[test]
+    fn first_name_of_an_order_is_step_enough_right_behind_the_listing() {
+        let first = |text: &str, is_program| {
+            let mut row = row();
+            assert_eq!(row.begins_with(&name(text)), text != "d");
+            let order = row.note(&name(text), None, is_program)?;
+            assert!(row.is_early());
+            Some(row.behind(order).iter().map(ToString::to_string).collect::<String>())
+        };
+        assert_eq!(first("c", true).as_deref(), Some("adbe"), "in the listing's order");
+        assert_eq!(first("a", true).as_deref(), Some("bcde"), "by name");
+        assert_eq!(first("e", true).as_deref(), Some("bdac"), "by number");
+        assert_eq!(first("d", true), None);
+        assert_eq!(first("c", false), None);
+    }
+
+    #[test]
+    fn order_that_was_only_begun_is_given_up_for_the_one_that_the_next_step_shows() {
+        // Both begin with a.
+        let listed = ["a", "d", "b", "c"];
+        let mut row = Row::new(listed.iter().map(|text| (name(text), 0)).collect());
+        assert!(row.note(&name("a"), None, true).is_some());
+        assert!(row.note(&name("a"), None, true).is_some() && row.is_early(), "the same name is no step");
+        let order = row.note(&name("b"), None, false).unwrap();
+        assert!(!row.is_early());
+        assert_eq!(row.behind(order).first(), Some(&name("c")));
     }
 }

@@ -2,7 +2,7 @@
 //! ones above, each with what lies below it.
 
 use super::Job;
-use super::guesses::Kind;
+use super::guesses::{EARLY_MAX, Kind};
 use super::order::{Order, Row};
 use crate::cache::listings::Snapshot;
 use crate::filesystem::{Filesystem, InodeNumber};
@@ -23,15 +23,28 @@ struct Upcoming {
     order: Order,
     found: Vec<RemotePath>,
     looks: usize,
+    max: usize,
 }
 
 impl Upcoming {
     fn is_full(&self) -> bool {
-        self.found.len() >= GUESSES_MAX || self.looks >= LOOKS_MAX
+        self.found.len() >= self.max || self.looks >= LOOKS_MAX
     }
 }
 
 impl Filesystem {
+    /// Somebody waits for the listing of a directory: what comes beside it can be asked for meanwhile, and what is below it soon.
+    pub(in crate::filesystem) fn note_walk(&self, ino: InodeNumber, directory: &RemotePath) {
+        if !self.ahead.is_on() {
+            return;
+        }
+        let is_on_the_way = self.ahead.guesses.lock().is_on_the_way(directory, self.clock.instant());
+        if is_on_the_way {
+            self.server.prepare(1);
+        }
+        self.go_on_walking(ino, directory);
+    }
+
     /// Somebody has listed a directory.
     pub(in crate::filesystem) fn note_walked(&self, ino: InodeNumber, directory: &RemotePath) {
         if !self.ahead.is_on() {
@@ -40,6 +53,11 @@ impl Filesystem {
         let now = self.clock.instant();
         let is_coming = self.ahead.is_pending(&Job::List(directory.clone()));
         self.ahead.guesses.lock().wants_listing(directory, is_coming, self.options.dir_timeout, now);
+        self.go_on_walking(ino, directory);
+        self.ahead.guesses.lock().was_listed(directory, now);
+    }
+
+    fn go_on_walking(&self, ino: InodeNumber, directory: &RemotePath) {
         let Some((parent_ino, name)) = self.state.lock().inodes.get(ino).and_then(|inode| inode.place.clone()) else {
             return;
         };
@@ -58,7 +76,16 @@ impl Filesystem {
             let row = self.row(directory, ino, kind, &snapshot);
             self.ahead.guesses.lock().put_row(directory, kind, row);
         }
-        self.ahead.guesses.lock().step(directory, kind, name, self.clock.instant())
+        let now = self.clock.instant();
+        let (begins, order) = {
+            let mut guesses = self.ahead.guesses.lock();
+            (guesses.begins(directory, kind, name, now), guesses.step(directory, kind, name, now))
+        };
+        if begins {
+            // It will soon be known what comes next.
+            self.server.prepare(EARLY_MAX);
+        }
+        order
     }
 
     fn row(&self, directory: &RemotePath, ino: InodeNumber, kind: Kind, snapshot: &Snapshot) -> Row {
@@ -76,17 +103,18 @@ impl Filesystem {
         Row::new(names.into_iter().zip(numbers).collect())
     }
 
-    pub(super) fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
+    pub(in crate::filesystem) fn known_snapshot(&self, directory: &RemotePath) -> Option<Arc<Snapshot>> {
         self.listings.get_snapshot(directory, self.shown_age_max(directory), self.clock.instant())
     }
 
     /// Has listed what a walk in this order, which has come to `at`, needs next.
     pub(super) fn guess_listings(&self, at: &RemotePath, order: Order) {
-        let mut upcoming = Upcoming { order, found: Vec::new(), looks: 0 };
+        let max = self.ahead.guesses.lock().at_once(at, Kind::Directories, GUESSES_MAX);
+        let mut upcoming = Upcoming { order, found: Vec::new(), looks: 0, max };
         self.look_below(at, &mut upcoming);
         let mut here = at.clone();
         while let Some(parent) = here.parent().filter(|_| here != self.root && !upcoming.is_full()) {
-            let behind = self.ahead.guesses.lock().behind(&parent, Kind::Directories, order, GUESSES_MAX);
+            let behind = self.ahead.guesses.lock().behind(&parent, Kind::Directories, order, max);
             let Some(behind) = behind else { break };
             for name in behind {
                 self.look_at(&parent.join(&name), &mut upcoming);

@@ -344,7 +344,7 @@ fn files_read_one_after_another_in_any_usual_order_are_fetched_ahead() {
         }
         let ahead = mount.ahead();
         assert_eq!(mount.remote.calls(Operation::OpenRead), 100, "{order}: no file was fetched twice");
-        assert_eq!((ahead.bytes_used, ahead.bytes_wasted), (98_000, 0), "{order}");
+        assert_eq!((ahead.bytes_used, ahead.bytes_wasted), (99_000, 0), "{order}");
     }
 }
 
@@ -369,6 +369,85 @@ fn random_reads_over_a_tree_waste_little() {
     assert!(in_vain <= ahead.bytes_wanted / 10 + (512 << 10), "{in_vain} bytes in vain: {ahead:?}");
     let listed_in_vain = mount.remote.calls(Operation::List).saturating_sub(21);
     assert!(listed_in_vain <= 20, "{listed_in_vain}: {ahead:?}");
+}
+
+/// Two directories of thirty directories each.
+fn two_levels(remote: &MemoryRemote) {
+    for above in 0..2 {
+        remote.put_directory(&format!("/d{above}"));
+        (0..30).for_each(|below| remote.put_directory(&format!("/d{above}/e{below:02}")));
+    }
+}
+
+/// Lists the root, `d0` and its first subdirectory, with a pause between any two.
+fn descend(mount: &Mount, pause: u64) {
+    for path in ["", "d0", "d0/e00"] {
+        mount.names(mount.ino(path));
+        mount.advance(pause);
+    }
+    mount.settle();
+}
+
+#[test]
+fn two_first_subdirectories_right_behind_their_listings_are_a_walk_and_one_that_is_entered_later_is_none() {
+    let in_vain = |pause| {
+        let mount = mount(two_levels);
+        descend(&mount, pause);
+        mount.remote.calls(Operation::List) - 3
+    };
+    assert_eq!(in_vain(1), 0);
+    assert_eq!(in_vain(0), 16);
+    let mount = mount(two_levels);
+    mount.names(ROOT);
+    mount.names(mount.ino("d0"));
+    mount.settle();
+    assert_eq!(mount.remote.calls(Operation::List), 2, "that is a way to somewhere");
+    assert!(mount.remote.prepared() >= 8, "connections are there when it is more");
+}
+
+#[test]
+fn walk_that_was_only_begun_is_not_guessed_for_ever() {
+    let mount = mount(two_levels);
+    for _ in 0..5 {
+        descend(&mount, 0);
+        // What was not asked for within --dir-timeout counts as wasted.
+        mount.advance(40);
+    }
+    let in_vain = mount.remote.calls(Operation::List) - 15;
+    assert!(in_vain <= 16 + 1, "{in_vain}: {:?}", mount.ahead());
+}
+
+#[test]
+fn first_file_read_right_behind_the_listing_has_the_next_ones_fetched() {
+    let mount = mount(old(|remote| (0..30).for_each(|file| remote.put(&format!("/f{file:02}"), "x".repeat(1000)))));
+    mount.names(ROOT);
+    mount.read_file("f00");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 9);
+    mount.read_file("f01");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 30, "that is an order");
+    let mount = mount_of_files_listed_a_second_ago();
+    mount.read_file("f00");
+    assert_eq!(mount.remote.calls(Operation::OpenRead), 1);
+}
+
+fn mount_of_files_listed_a_second_ago() -> Mount {
+    let mount = mount(old(|remote| (0..30).for_each(|file| remote.put(&format!("/f{file:02}"), "x".repeat(1000)))));
+    mount.names(ROOT);
+    mount.advance(1);
+    mount
+}
+
+#[test]
+fn who_lists_a_second_directory_has_a_connection_prepared_and_who_lists_one_has_none() {
+    let mount = mount(|remote| (0..3).for_each(|number| remote.put_directory(&format!("/d{number}"))));
+    mount.advance(40);
+    mount.names(mount.ino("d1"));
+    mount.settle();
+    assert_eq!(mount.remote.prepared(), 0);
+    mount.advance(1);
+    mount.names(mount.ino("d2"));
+    mount.settle();
+    assert_eq!(mount.remote.prepared(), 1);
 }
 
 #[test]
