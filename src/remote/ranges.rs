@@ -136,9 +136,7 @@ pub(super) fn open(
             let may_take_ranges = profile.kind() == ServerKind::ProFtpd
                 && server.pool.options().pipelining
                 && !profile.pipelining.is_no();
-            // With fewer connections somebody could wait for the one that a proof has.
-            let proves = may_take_ranges && server.pool.ceiling() > 2;
-            return if proves { open_and_prove(server, path, range, deadline) } else { Ok(None) };
+            return if may_take_ranges { open_and_prove(server, path, range, deadline) } else { Ok(None) };
         }
         Verdict::No => return Ok(None),
     }
