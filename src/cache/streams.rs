@@ -300,8 +300,8 @@ fn reopen_if_unconfirmed(
 /// beside others.
 fn confirm_again(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, beginning: &Beginning) -> RemoteResult<()> {
     // With one connection the transfer has it, and the question would wait for its end. Whether there may be a second one is known once it is
-    // there.
-    let may_wait = |is: Connections| is.ceiling < 2 || (!is.shared && is.idle == 0);
+    // there, or is lent for a moment.
+    let may_wait = |is: Connections| is.ceiling < 2 || (!is.shared && is.idle == 0 && is.brief == 0);
     if shared.remote().connections().is_some_and(may_wait) {
         return Ok(());
     }

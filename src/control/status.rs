@@ -340,6 +340,8 @@ impl From<Connections> for ConnectionStatus {
             reading,
             writing,
             ahead,
+            // What they are lent for says more.
+            brief: _,
             idle,
             prepared,
             logging_in,

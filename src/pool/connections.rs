@@ -17,6 +17,8 @@ pub struct Connections {
     pub writing: usize,
     /// Lent for what nobody waits for.
     pub ahead: usize,
+    /// Those of all these that are given back after a few round trips.
+    pub brief: usize,
     /// Logged in, and nobody has them.
     pub idle: usize,
     /// Those of them whose next transfer has a data connection already.

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::super::blocks::BLOCK_LEN;
 use super::*;
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
-use crate::remote::{Abilities, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream};
+use crate::remote::{
+    Abilities, Connections, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream,
+};
 
 mod at_random;
 mod bounds;
@@ -64,6 +66,8 @@ struct Script {
     asked_beside: usize,
     /// Where each stream was opened.
     opened: Vec<u64>,
+    /// What connections there are said to be.
+    connections: Option<Connections>,
     /// How many of them for all of a file.
     wholes: usize,
     /// Whether there are connections that nobody waits for; what they were opened for.
@@ -231,6 +235,10 @@ impl Remote for Server {
         }
         self.0.changed.notify_all();
         Ok(Box::new(ScriptedStream { scripted: Arc::clone(&self.0), position: offset, len, cut_at }))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.0.script.lock().connections.clone()
     }
 
     fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
