@@ -413,6 +413,43 @@ fn word_on_a_stopped_transfer_that_comes_behind_the_marker_costs_no_more_than_th
     }
 }
 
+/// Pure-FTPd throws away what it reads before it has noticed the reset, and may say nothing when it has: the answer to what came with the transfer
+/// is when the marker may go, and not the preliminary word before it.
+#[test]
+fn marker_waits_for_the_answer_to_what_came_with_the_transfer() {
+    let (count, early) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&early);
+    let server = ScriptedServer::serving("220 Welcome to Pure-FTPd, scripted", move |dialogue, command| {
+        if command != "RETR /file" || count.fetch_add(1, Ordering::Relaxed) != 1 {
+            return Answer::Default;
+        }
+        let data = dialogue.accept();
+        assert_eq!(dialogue.next_command().as_deref(), Some("EPSV"));
+        dialogue.say("150 Here it comes");
+        Dialogue::read_data(data);
+        dialogue.say("150 It took its time");
+        thread::sleep(Duration::from_millis(500));
+        dialogue.stream().set_nonblocking(true).unwrap();
+        let has_come = dialogue.stream().peek(&mut [0]).is_ok();
+        dialogue.stream().set_nonblocking(false).unwrap();
+        seen.fetch_add(usize::from(has_come), Ordering::Relaxed);
+        dialogue.answer("EPSV");
+        Answer::Done
+    });
+    let pool = connect(&server);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    wait_until_prepared(&pool);
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    lease.start(&[], Command::Retr(path("/file")), Direction::Receive, soon()).unwrap().stop().unwrap();
+    drop(lease);
+    wait_until_prepared(&pool);
+    let commands = server.commands();
+    assert_eq!(commands[commands.len() - 4..], ["RETR /file", "EPSV", "PWD", "EPSV"]);
+    assert_eq!(early.load(Ordering::Relaxed), 0);
+    assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
+    assert_eq!(server.connections(), 1);
+}
+
 #[test]
 fn silence_on_a_transfer_whose_data_connection_broke_is_no_answer_while_it_runs() {
     let server = retr_server(|dialogue, number| {

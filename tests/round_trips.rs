@@ -385,8 +385,9 @@ fn random_reads_on_one_connection_cost_what_is_said_here() {
         });
         costs.push((passed + READS / 2) / READS);
     }
-    // The read, the marker with EPSV behind it, the connection. The others have had all of the file's end before it is stopped, and need no marker.
-    assert_eq!(costs[..3], [3, 3, 3], "{costs:?}");
+    // The read, the marker with EPSV behind it, the connection. The others have come to the end of the file before they are stopped, and need no marker;
+    // on Pure-FTPd EPSV is in the packet of the read.
+    assert_eq!(costs[..3], [3, 3, 2], "{costs:?}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::protocol::command::{Command, Encoding};
 use crate::protocol::pipeline::{Expects, Pipeline, Received};
 use crate::protocol::reply::{Reply, ReplyDecoder, ReplyLimits};
 
-pub use stopping::Stopped;
+pub use stopping::{StopOrder, Stopped};
 pub use ticket::Ticket;
 
 /// How many bytes of commands may be in flight. They fit into any server's receive buffer, so that our write never
@@ -93,6 +93,8 @@ struct State {
     /// Replies to a stopped transfer since its marker was queued, and whether one of them was its last.
     leftovers: usize,
     has_final_leftover: bool,
+    /// One of them was an answer and no preliminary word.
+    has_answered: bool,
     /// Whether somebody reads for all.
     reading: bool,
     last_reply: Instant,
@@ -145,6 +147,7 @@ impl ControlConnection {
             in_flight_max: if options.pipelining { IN_FLIGHT_MAX } else { 1 },
             leftovers: 0,
             has_final_leftover: false,
+            has_answered: false,
             reading: false,
             last_reply: Instant::now(),
             failure: None,
@@ -449,6 +452,8 @@ impl State {
             Ok(Received::Leftover(reply)) => {
                 self.leftovers += 1;
                 self.has_final_leftover |= self.pipeline.is_last_word(reply.code());
+                // A transfer's last word is none, where the question behind it is still to be answered.
+                self.has_answered |= matches!(reply.code().number(), 227..=229 | 500..=599);
             }
             Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
             Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),

@@ -17,7 +17,7 @@ pub mod tally;
 pub mod tls;
 pub mod transport;
 
-pub use control::{ControlConnection, ControlOptions, Ticket};
+pub use control::{ControlConnection, ControlOptions, StopOrder, Ticket};
 pub use data::{DataConnection, DataListener, PendingConnection, Progress};
 pub use deadlines::Deadlines;
 pub use error::ConnectionError;

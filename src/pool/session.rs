@@ -16,7 +16,7 @@ use super::profile::{ServerKind, ServerProfile};
 use super::spare::Spare;
 use crate::connection::deadlines::after;
 use crate::connection::tally;
-use crate::connection::{ControlConnection, Route, TlsLogin};
+use crate::connection::{ControlConnection, Route, StopOrder, TlsLogin};
 use crate::protocol::RemotePath;
 
 /// How long the replies of a stopped transfer may take before its session is given up.
@@ -79,9 +79,15 @@ impl Session {
     /// server is known to keep the order.
     pub(super) fn stop_transfer(self: &Arc<Self>) -> Result<(), PoolError> {
         // Measured: these two keep the order of the transfer's end and the marker, also if both arrive at once; ProFTPD not always over TLS.
-        let at_once = matches!(self.kind, ServerKind::Vsftpd | ServerKind::ProFtpd);
-        let next = if at_once && self.tls.is_none() { self.spare_command() } else { None };
-        let stopped = self.control.stop_transfer(at_once, next, after(STOP_PATIENCE))?;
+        let (order, may_ask) = match self.kind {
+            ServerKind::Vsftpd | ServerKind::ProFtpd => (StopOrder::Kept, self.tls.is_none()),
+            ServerKind::PureFtpd => (StopOrder::OneByOne, true),
+            ServerKind::Pyftpdlib | ServerKind::Iis | ServerKind::FileZilla | ServerKind::Other => {
+                (StopOrder::Unknown, false)
+            }
+        };
+        let next = if may_ask { self.spare_command() } else { None };
+        let stopped = self.control.stop_transfer(order, next, after(STOP_PATIENCE))?;
         // Pure-FTPd may say nothing on a stopped transfer, and is through with it all the same.
         if stopped.has_ended || self.kind == ServerKind::PureFtpd {
             if let Some(ticket) = stopped.next {

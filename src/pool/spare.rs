@@ -212,6 +212,12 @@ impl Session {
         self.spare_command().filter(|command| matches!(command, Command::Epsv) && self.is_known_to_queue())
     }
 
+    /// The same behind a download that may be stopped, where the server may say nothing on its end, and would throw away a marker that it reads
+    /// before.
+    pub(super) fn word_command(&self) -> Option<Command> {
+        self.next_command().filter(|_| self.kind() == ServerKind::PureFtpd)
+    }
+
     /// The same behind an upload, where this session has shown that it answers there: a server that does it at once ends the upload.
     pub(super) fn next_command_behind_upload(&self) -> Option<Command> {
         self.next_command().filter(|_| self.spare.follows_uploads.load(Ordering::Relaxed))

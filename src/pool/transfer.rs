@@ -187,7 +187,11 @@ impl ActiveTransfer {
             None => opening::open(&session, directory.last(), &command, deadline)?,
         };
         session.profile().traffic.count_transfer();
-        let next = if is_whole { session.next_command() } else { None };
+        let next = match direction {
+            Direction::Receive if is_whole => session.next_command(),
+            Direction::Receive => session.word_command(),
+            Direction::Send => None,
+        };
         let next = next.filter(|next| fit_together(commands.iter().chain([&command]).chain(&behind).chain([next])));
         let asks_for_next = next.is_some();
         behind.extend(next);

@@ -256,6 +256,11 @@ impl<T> Pipeline<T> {
         if is_asked_behind { ends_transfer_before_questions(code) } else { ends_transfer(code) }
     }
 
+    /// Whether a question for an address was stopped with the transfer that it is behind.
+    pub fn awaits_address(&self) -> bool {
+        self.in_flight.iter().any(|command| command.stopped && command.expects == Expects::Address)
+    }
+
     /// How many commands are in flight.
     pub fn len(&self) -> usize {
         self.in_flight.len()
