@@ -26,7 +26,8 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new() -> Self {
-        Self { promised: None, since: Vec::new(), now: Bytes::default(), is_synced: false }
+        // A rename of it promises it under its old name first.
+        Self { promised: None, since: vec![Bytes::default()], now: Bytes::default(), is_synced: false }
     }
 
     pub(crate) fn of(content: Vec<u8>) -> Self {
@@ -46,6 +47,9 @@ impl File {
 
     /// It is changed; nothing is promised by that.
     pub(crate) fn change(&mut self, content: Vec<u8>) {
+        if self.promised.is_none() && self.since.iter().all(|since| since.is_empty()) {
+            self.since.clear();
+        }
         self.now = Arc::new(content);
         self.since.push(Arc::clone(&self.now));
     }
