@@ -381,35 +381,51 @@ fn stopped_server(word: &'static str, pause: Duration) -> ScriptedServer {
     })
 }
 
-/// Stops the second read; returns what was said since, and in how many packets.
-fn stop_one(server: &ScriptedServer) -> (Vec<String>, usize) {
+/// Stops the second read; returns what was said since, in how many packets, and how many connections there were in all.
+fn stop_one(server: &ScriptedServer) -> (Vec<String>, usize, usize) {
     let pool = connect(server);
     assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
     wait_until_prepared(&pool);
     let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
     let transfer = lease.start(&[], Command::Retr(path("/file")), Direction::Receive, soon()).unwrap();
     let (said, packets) = (server.commands().len(), server.packets());
-    transfer.stop().unwrap();
+    // A session that cannot be brought back in step is closed.
+    let is_kept = transfer.stop().is_ok();
     drop(lease);
-    wait_until_prepared(&pool);
-    let result = (server.commands().split_off(said), server.packets() - packets);
+    if is_kept {
+        wait_until_prepared(&pool);
+    }
+    let (said, packets) = (server.commands().split_off(said), server.packets() - packets);
     assert_eq!(read_whole(&pool, "/file").unwrap(), b"bytes");
-    assert_eq!(server.connections(), 1);
     assert!(!pool.profile().pipelining.is_no());
-    result
+    assert!(!pool.profile().answers_during_transfer.is_yes());
+    (said, packets, server.connections())
 }
 
 #[test]
 fn next_connection_is_asked_for_in_the_packet_of_the_marker() {
-    assert_eq!(stop_one(&stopped_server("", Duration::ZERO)), (vec![String::from("PWD"), String::from("EPSV")], 1));
+    let server = stopped_server("", Duration::ZERO);
+    assert_eq!(stop_one(&server), (vec![String::from("PWD"), String::from("EPSV")], 1, 1));
 }
 
 #[test]
 fn word_on_a_stopped_transfer_that_comes_behind_the_marker_costs_no_more_than_the_next_connection() {
-    for word in ["426 You went", "425 You went", "226 Done", "450 You went"] {
-        assert_eq!(stop_one(&stopped_server(word, Duration::ZERO)).0, ["PWD", "EPSV"], "{word}");
-        let late = stop_one(&stopped_server(word, Duration::from_millis(100))).0;
-        assert_eq!(late, ["PWD", "EPSV", "PWD", "EPSV"], "{word}");
+    for word in ["426 You went", "226 Done"] {
+        let (said, _, connections) = stop_one(&stopped_server(word, Duration::ZERO));
+        assert!((said, connections) == (vec!["PWD".into(), "EPSV".into()], 1), "{word}");
+        let (_, _, connections) = stop_one(&stopped_server(word, Duration::from_millis(100)));
+        assert_eq!(connections, 1, "{word}");
+    }
+}
+
+/// It may be the refusal of the question behind it: then nobody knows whether the transfer is over.
+#[test]
+fn refusal_behind_the_marker_ends_no_stopped_transfer() {
+    for word in ["425 No port", "450 Not now", "550 No"] {
+        for pause in [Duration::ZERO, Duration::from_millis(100)] {
+            let (_, _, connections) = stop_one(&stopped_server(word, pause));
+            assert_eq!(connections, 2, "{word}");
+        }
     }
 }
 

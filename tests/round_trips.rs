@@ -468,6 +468,6 @@ fn who_only_lists_has_one_connection_and_who_jumps_about_has_five_at_most() {
             drop(read_some(&remote, "/large", 10_000 + read * 20_000));
         }
         server.settle();
-        assert!((2..=5).contains(&sessions(&server)), "{}: {}", manner.name, sessions(&server));
+        assert!((1..=5).contains(&sessions(&server)), "{}: {}", manner.name, sessions(&server));
     }
 }

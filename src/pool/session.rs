@@ -87,7 +87,13 @@ impl Session {
             }
         };
         let next = if may_ask { self.spare_command() } else { None };
-        let stopped = self.control.stop_transfer(order, next, after(STOP_PATIENCE))?;
+        // Whatever comes out of step there is no verdict on several commands in flight.
+        let has_asked = next.is_some();
+        let stopped = self.control.stop_transfer(order, next, after(STOP_PATIENCE)).inspect_err(|_| {
+            if has_asked {
+                self.blame_the_reply();
+            }
+        })?;
         // Pure-FTPd may say nothing on a stopped transfer, and is through with it all the same.
         if stopped.has_ended || self.kind == ServerKind::PureFtpd {
             if let Some(ticket) = stopped.next {

@@ -65,10 +65,19 @@ pub(super) struct Spare {
 enum State {
     #[default]
     None,
-    /// EPSV is in flight; `is_behind` where it went in the packet of a transfer.
-    Asked { ticket: Ticket, at: Instant, is_behind: bool },
+    /// EPSV is in flight, behind what.
+    Asked { ticket: Ticket, at: Instant, behind: Behind },
     /// The connection is coming about, or stands.
     Coming { pending: PendingConnection, at: Instant },
+}
+
+/// What an EPSV was sent behind, in the same packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    Transfer,
+    /// The marker of a transfer that was stopped.
+    Stop,
 }
 
 /// How soon a session could begin a transfer.
@@ -156,7 +165,7 @@ impl Session {
 
     /// Begins the connection that the login has asked for. A refusal is nobody's loss: the first transfer asks by itself.
     pub(super) fn begin_first_spare(&self, reply: &Reply) {
-        if let Some(pending) = self.begin_spare(reply, false) {
+        if let Some(pending) = self.begin_spare(reply, Behind::Nothing) {
             *self.spare.state.lock() = State::Coming { pending, at: Instant::now() };
         }
     }
@@ -183,19 +192,19 @@ impl Session {
         *self.spare.state.lock() = State::None;
         let sent = control.send(&[command], after(self.options().deadlines.reply));
         if let Some(ticket) = sent.ok().and_then(|mut tickets| tickets.pop()) {
-            *self.spare.state.lock() = State::Asked { ticket, at: Instant::now(), is_behind: false };
+            *self.spare.state.lock() = State::Asked { ticket, at: Instant::now(), behind: Behind::Nothing };
             self.profile().spare_keeper.keep(self);
         }
     }
 
     /// Takes the ticket of an EPSV that went behind the end of a transfer.
     pub(super) fn has_asked_for_spare(self: &Arc<Self>, ticket: Ticket) {
-        self.expect_spare(ticket, false);
+        self.expect_spare(ticket, Behind::Stop);
     }
 
-    fn expect_spare(self: &Arc<Self>, ticket: Ticket, is_behind: bool) {
+    fn expect_spare(self: &Arc<Self>, ticket: Ticket, behind: Behind) {
         let mut state = self.spare.state.lock();
-        *state = State::Asked { ticket, at: Instant::now(), is_behind };
+        *state = State::Asked { ticket, at: Instant::now(), behind };
         // Most often it has come with the reply before it.
         self.advance(&mut state);
         let is_asked = matches!(*state, State::Asked { .. });
@@ -239,10 +248,10 @@ impl Session {
                 self.control().close();
             }
             self.judge_lost_step(is_broken);
-            *self.spare.state.lock() = self.advanced(reply.ok().as_ref(), at, true);
+            *self.spare.state.lock() = self.advanced(reply.ok().as_ref(), at, Behind::Transfer);
             return;
         }
-        self.expect_spare(ticket, true);
+        self.expect_spare(ticket, Behind::Transfer);
     }
 
     /// The spare for a transfer that begins now. Waits, until `deadline` at most, only for the reply to an EPSV that is
@@ -251,12 +260,12 @@ impl Session {
         let state = std::mem::take(&mut *self.spare.state.lock());
         let (pending, at) = match state {
             State::None => return None,
-            State::Asked { ticket, at, is_behind } => {
+            State::Asked { ticket, at, behind } => {
                 let reply = ticket.wait(deadline);
-                if is_behind {
+                if behind == Behind::Transfer {
                     self.note_lost_step();
                 }
-                (self.begin_spare(&reply.ok()?, is_behind)?, at)
+                (self.begin_spare(&reply.ok()?, behind)?, at)
             }
             State::Coming { pending, at } => (pending, at),
         };
@@ -306,12 +315,12 @@ impl Session {
     }
 
     fn advance(&self, state: &mut State) {
-        let State::Asked { ticket, at, is_behind } = state else { return };
+        let State::Asked { ticket, at, behind } = state else { return };
         self.control().take_what_came();
-        let (reply, at, is_behind) = (ticket.poll(), *at, *is_behind);
+        let (reply, at, behind) = (ticket.poll(), *at, *behind);
         match reply {
             Ok(Some(reply)) => {
-                *state = self.advanced(Some(&reply), at, is_behind);
+                *state = self.advanced(Some(&reply), at, behind);
             }
             Ok(None) if at.elapsed() > self.options().deadlines.reply && self.control().in_flight() <= 1 => {
                 // A server that has fallen silent is found here, before anybody waits for it.
@@ -320,7 +329,7 @@ impl Session {
             }
             Ok(None) => {}
             Err(_) => {
-                if is_behind {
+                if behind == Behind::Transfer {
                     self.note_lost_step();
                 }
                 *state = State::None;
@@ -328,15 +337,15 @@ impl Session {
         }
     }
 
-    fn advanced(&self, reply: Option<&Reply>, at: Instant, is_behind: bool) -> State {
-        match reply.and_then(|reply| self.begin_spare(reply, is_behind)) {
+    fn advanced(&self, reply: Option<&Reply>, at: Instant, behind: Behind) -> State {
+        match reply.and_then(|reply| self.begin_spare(reply, behind)) {
             Some(pending) => State::Coming { pending, at },
             None => State::None,
         }
     }
 
     /// Begins the connection that the reply to EPSV names.
-    fn begin_spare(&self, reply: &Reply, is_behind: bool) -> Option<PendingConnection> {
+    fn begin_spare(&self, reply: &Reply, behind: Behind) -> Option<PendingConnection> {
         let address = parse_any(reply).ok();
         let pending = address.and_then(|address| {
             let DataMode::Passive { address: choice, .. } = self.options().data_mode else { return None };
@@ -345,7 +354,7 @@ impl Session {
         });
         // A refusal says nothing of EPSV: Pure-FTPd's 500 is about the transfer that is not over yet. The next transfer asks itself. Nor does it
         // say anything of spares, where it may be about the transfer.
-        if is_behind && address.is_none() {
+        if behind != Behind::Nothing && address.is_none() {
             tracing::debug!("no data connection ahead of the next transfer: {reply}");
         } else if reply.class() == ReplyClass::Transient {
             self.profile().spares.pause();

@@ -117,6 +117,11 @@ fn ends_transfer_before_questions(code: ReplyCode) -> bool {
     matches!(code.number(), 225 | 226 | 425 | 426 | 451)
 }
 
+/// The same where a question for an address was, to which 425 is an answer as well.
+fn ends_transfer_before_address(code: ReplyCode) -> bool {
+    matches!(code.number(), 225 | 226 | 426 | 451)
+}
+
 /// More commands than [`Pipeline::new`] allowed. It was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many commands in flight")]
@@ -181,9 +186,15 @@ impl<T> Pipeline<T> {
         if is_said_twice && self.in_flight.front().is_none_or(|command| !command.expects.can_be_226()) {
             return Ok(Received::Leftover(reply));
         }
-        let may_end_late = std::mem::take(&mut self.may_end_late) && ends_transfer(reply.code());
-        if may_end_late && self.in_flight.front().is_none_or(|command| command.expects == Expects::Address) {
-            return Ok(Received::Leftover(reply));
+        if std::mem::take(&mut self.may_end_late) {
+            let is_late = match self.in_flight.front().map(|command| command.expects) {
+                None => ends_transfer(reply.code()),
+                Some(Expects::Address) => ends_transfer_before_address(reply.code()),
+                Some(_) => false,
+            };
+            if is_late {
+                return Ok(Received::Leftover(reply));
+            }
         }
         let Some((stopped, expects)) = self.in_flight.front().map(|first| (first.stopped, first.expects)) else {
             return Err(OutOfStep { reply, expected: None });
@@ -251,6 +262,9 @@ impl<T> Pipeline<T> {
             self.in_flight.iter().any(|command| command.stopped && which.contains(&command.expects))
         };
         // A transfer that has had its final reply is not in flight any more: there the answers show its end.
+        if has_stopped(&[Expects::Transfer]) && has_stopped(&[Expects::Address]) {
+            return ends_transfer_before_address(code);
+        }
         let is_asked_behind =
             has_stopped(&[Expects::Transfer]) && has_stopped(&[Expects::Completion, Expects::Lenient]);
         if is_asked_behind { ends_transfer_before_questions(code) } else { ends_transfer(code) }

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -19,6 +19,7 @@ use super::ReadStream;
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::{self, FtpReadStream};
 use super::server::Server;
+use crate::connection::deadlines::after;
 use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Verdict, VerdictCell};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
@@ -33,6 +34,9 @@ const BRIEF_LEN_MAX: u64 = 64 << 10;
 
 /// Reads that are compared.
 const READS_COMPARED: usize = 2;
+
+/// How long the session of a read may be kept for the proof.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// So often a proof is begun that comes to no end.
 const PROOFS_MAX: usize = 8;
@@ -254,6 +258,9 @@ impl Drop for ProvingStream {
     /// Nobody waits for it any more: what was wanted is there.
     fn drop(&mut self) {
         let Some(mut lease) = self.stream.stop() else { return };
+        if lease.is_wanted() {
+            return;
+        }
         let len = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
         self.bytes.truncate(len);
         if let Err(error) = self.server.prove_ranges(&mut lease, &self.path, self.range.start, &self.bytes) {
@@ -266,7 +273,7 @@ impl Server {
     /// Asks by RANG for what REST has brought from `start` on, but for its first and its last byte. Where that would not tell it from something
     /// else nothing is asked.
     fn prove_ranges(&self, lease: &mut Lease, path: &RemotePath, start: u64, bytes: &[u8]) -> Result<(), PoolError> {
-        let (deadline, proof) = (self.deadline(), &self.known.ranges);
+        let (deadline, proof) = (self.deadline().min(after(PATIENCE)), &self.known.ranges);
         let len = bytes.len().saturating_sub(2);
         let mut windows = bytes.windows(len.max(1));
         let (Some(before), Some(wanted), Some(behind)) = (windows.next(), windows.next(), windows.next()) else {

@@ -12,7 +12,7 @@ use super::server::Server;
 use crate::pool::{self, ActiveTransfer, Direction, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
-use crate::protocol::reply::Reply;
+use crate::protocol::reply::{Reply, ReplyClass};
 
 /// What is read and thrown away at once, where the server cannot restart.
 const SKIPPED_LEN: usize = 64 << 10;
@@ -89,7 +89,9 @@ fn open(
                 stream.to_skip = offset - restart_offset;
                 return Ok(Box::new(stream));
             }
-            Err(PoolError::Refused { verb: "REST", .. }) => server.profile().restart.learn(Verdict::No),
+            Err(PoolError::Refused { verb: "REST", reply }) if reply.class() == ReplyClass::Permanent => {
+                server.profile().restart.learn(Verdict::No);
+            }
             Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {
                 return match server.explain_not_read(path, offset, &reply, deadline) {
                     Some(error) => Err(error),

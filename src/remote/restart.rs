@@ -5,16 +5,21 @@
 //! exactly where REST works. One reader proves it for all, on the first session that there is; the others wait for that, without a session of
 //! their own, while theirs are logged in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::error::{RemoteError, RemoteResult};
+use super::error::RemoteResult;
 use super::refusal::{Meaning, meaning};
 use super::server::{Server, parse_number};
+use crate::connection::deadlines::after;
 use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, Verdict};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
+use crate::protocol::reply::ReplyClass;
+
+/// How long one reader waits for another one's proof.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who proves REST, and who waits for that.
 #[derive(Debug, Default)]
@@ -56,16 +61,19 @@ impl Server {
     pub(super) fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
         let proof = &self.known.restart;
         let is_settled = || self.profile().restart.get() != Verdict::Unknown;
+        let until = deadline.min(after(PATIENCE));
         let mut readers = proof.readers.lock();
         while readers.is_running && !is_settled() {
             readers.waiting += 1;
             let transfers = readers.waiting + 1;
             // All of them will read at once when it is over.
             self.pool.prepare(transfers);
-            let is_late = proof.ended.wait_until(&mut readers, deadline).timed_out();
+            let is_late = proof.ended.wait_until(&mut readers, until).timed_out();
             readers.waiting -= 1;
-            if is_late {
-                return Err(RemoteError::TimedOut { during: "waiting for the proof of REST".into() });
+            if is_late && !is_settled() {
+                // One file on which the server is silent stops no other.
+                drop(readers);
+                return self.try_restart(path, deadline);
             }
         }
         if is_settled() {
@@ -104,7 +112,7 @@ impl Server {
                     return Ok(());
                 }
                 Ok(None) => {}
-                Err(PoolError::Refused { verb: "REST", .. }) => {
+                Err(PoolError::Refused { verb: "REST", reply }) if reply.class() == ReplyClass::Permanent => {
                     self.profile().restart.learn(Verdict::No);
                     return Ok(());
                 }

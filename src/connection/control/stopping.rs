@@ -68,6 +68,10 @@ impl ControlConnection {
                 // comes before a second marker is it, or there is none; a first word has its time once. The answer to `next` is lost with it.
                 match order {
                     StopOrder::Kept | StopOrder::Unknown if !stopped.has_ended => {
+                        // Its own answer may be a refusal, which is no word on the transfer.
+                        if let Some(ticket) = stopped.next {
+                            ticket.wait(deadline)?;
+                        }
                         self.pass_marker(!at_once, None, deadline)
                     }
                     StopOrder::Kept | StopOrder::Unknown | StopOrder::OneByOne => Ok(stopped),
