@@ -328,6 +328,58 @@ fn transfer_without_one_of_its_ends_is_an_error() {
 }
 
 #[test]
+fn read_that_is_stopped_after_the_time_of_a_reply_keeps_its_session() {
+    let server = ScriptedServer::serving(ORDERLY, |dialogue, command| {
+        if !command.starts_with("RETR") {
+            return Answer::Default;
+        }
+        let mut stream = dialogue.accept();
+        dialogue.say("150 Go");
+        std::io::Write::write_all(&mut stream, b"byt").unwrap();
+        let _ = Dialogue::read_data(stream);
+        dialogue.say("426 Broken off");
+        Answer::Done
+    });
+    let mut options = impatient(&server);
+    options.deadlines.reply = Duration::from_millis(200);
+    let pool = Pool::connect(options).unwrap();
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    let mut transfer = start_read(&mut lease).unwrap();
+    assert_eq!(transfer.read(&mut [0; 8]).unwrap(), 3);
+    // While data may come the server owes no reply.
+    std::thread::sleep(Duration::from_millis(400));
+    transfer.stop().unwrap();
+    assert!(lease.control().is_open());
+}
+
+#[test]
+fn offset_of_a_transfer_that_failed_is_taken_back_whoever_has_read_its_last_word() {
+    let server = ScriptedServer::serving("220 Some server", |dialogue, command| {
+        if command.starts_with("REST") {
+            dialogue.say("350 From there");
+            return Answer::Done;
+        }
+        if !command.starts_with("RETR") {
+            return Answer::Default;
+        }
+        let mut stream = dialogue.accept();
+        dialogue.say("150 Go\r\n451 No more");
+        std::io::Write::write_all(&mut stream, b"byt").unwrap();
+        Answer::Done
+    });
+    let pool = Pool::connect(impatient(&server)).unwrap();
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    for prelude in [vec![Command::Rest(3)], vec![]] {
+        let started = lease.start(&prelude, Command::Retr(file()), Direction::Receive, soon());
+        if let Ok(mut transfer) = started {
+            let _ = transfer.read(&mut [0; 8]);
+        }
+    }
+    let asked: Vec<_> = server.commands().into_iter().filter(|command| command.starts_with("REST")).collect();
+    assert_eq!(asked, ["REST 3", "REST 0"]);
+}
+
+#[test]
 fn refused_restart_hands_out_no_bytes() {
     let server = ScriptedServer::serving(ORDERLY, |dialogue, command| {
         if command.starts_with("REST") {

@@ -225,22 +225,20 @@ impl Content {
         self.take_claim(state)
     }
 
-    /// As [`Self::claim`], for a delivery that is under way: `None` where whoever has the claim waits for it to stop.
+    /// As [`Self::claim`], for a delivery that is under way: `None` where whoever has the claim waits for it to stop, or did so until it
+    /// was too long: by then the name may be another's.
     pub(super) fn claim_unless_stopping(self: &Arc<Self>) -> Option<Claim> {
         let mut state = self.state.lock();
-        while state.busy {
-            if state.delivery == Delivery::Stopping {
-                return None;
-            }
+        while state.busy && state.delivery != Delivery::Stopping {
             self.settled.wait(&mut state);
         }
-        Some(self.take_claim(state))
+        (state.delivery != Delivery::Stopping).then(|| self.take_claim(state))
     }
 
-    /// The same without waiting; `None` where somebody has it.
+    /// The same without waiting; `None` where somebody has it as well.
     pub(super) fn claim_now(self: &Arc<Self>) -> Option<Claim> {
         let state = self.state.lock();
-        (!state.busy).then(|| self.take_claim(state))
+        (!state.busy && state.delivery != Delivery::Stopping).then(|| self.take_claim(state))
     }
 
     fn take_claim(self: &Arc<Self>, mut state: MutexGuard<'_, ContentState>) -> Claim {

@@ -242,7 +242,6 @@ impl Filesystem {
             Ok(Sent::All(claim, finished)) => {
                 drop(end);
                 content.lock().is_stored(parcel.pending.id, finished.stored);
-                self.deliveries.has_stored(ino);
                 self.delivered(ino, &claim, &parcel, finished)?;
                 Ok(Outcome::Done)
             }
@@ -281,6 +280,8 @@ impl Filesystem {
                 _ => self.try_set_mode(Access::Server, path, mode)?,
             };
         }
+        // Nothing more is asked of the server.
+        self.deliveries.has_stored(ino);
         // Who reads it now goes on reading this: with the record its staging file has no name any more.
         claim.content.lock().stage(&self.staging)?;
         let version = FileVersion::of(&entry);

@@ -6,10 +6,11 @@
 //! Not here: what a delivery does (`delivery`).
 
 use super::allowance::{Allowance, StreamPermit};
-use super::sending::ONE_GO_LEN_MAX;
 use super::{Filesystem, FilesystemError, InodeNumber};
+use crate::remote::BRIEF_LEN_MAX;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -320,11 +321,15 @@ impl State {
         };
         let first = self.due.iter().find(|(_, ino)| may_begin(ino));
         let by_time = first.map(|(key, ino)| (key.0, *key, *ino));
-        if self.settling.len() <= threads_max.max(CROWD_MIN) {
+        let crowd = threads_max.max(CROWD_MIN);
+        if self.settling.len() <= crowd {
             return by_time;
         }
         let settling = self.settling.iter().filter_map(|key| Some((key, self.due.get(key)?)));
         let oldest = settling.map(|(key, ino)| (*key, *ino)).find(|(_, ino)| may_begin(ino));
+        // Not those before it: these wait for something else.
+        let behind = |key: &(Instant, u64)| self.settling.range((Bound::Excluded(*key), Bound::Unbounded));
+        let oldest = oldest.filter(|(key, _)| behind(key).nth(crowd - 1).is_some());
         // What has failed waits as long as it was told to.
         by_time.filter(|(due, ..)| *due <= now).or_else(|| oldest.map(|(key, ino)| (now, key, ino))).or(by_time)
     }
@@ -333,7 +338,7 @@ impl State {
         let settle = settle.filter(|_| self.hurried == 0);
         self.schedule(ino, settle.unwrap_or_default());
         if let Some(file) = self.files.get_mut(&ino) {
-            file.is_large = size > ONE_GO_LEN_MAX;
+            file.is_large = size > BRIEF_LEN_MAX as u64;
             self.settling.extend(settle.and(file.due));
         }
     }
@@ -417,8 +422,8 @@ mod tests {
     #[test]
     fn large_files_leave_threads_to_small_ones() {
         let mut state = State::default();
-        state.push(InodeNumber(1), ONE_GO_LEN_MAX + 1, None);
-        state.push(InodeNumber(2), ONE_GO_LEN_MAX, None);
+        state.push(InodeNumber(1), BRIEF_LEN_MAX as u64 + 1, None);
+        state.push(InodeNumber(2), BRIEF_LEN_MAX as u64, None);
         assert_eq!(next(&state, THREADS), Some(1));
         state.running_large = THREADS - NOT_FOR_LARGE;
         assert_eq!(next(&state, THREADS), Some(2));
@@ -427,6 +432,16 @@ mod tests {
         assert_eq!(next(&state, 1), Some(1));
         state.running_large = 1;
         assert_eq!(next(&state, 2), Some(2));
+    }
+
+    #[test]
+    fn large_files_that_may_not_begin_are_no_crowd_behind_a_small_one() {
+        let mut state = State { running: 6, running_large: THREADS - NOT_FOR_LARGE, ..State::default() };
+        (0..9).for_each(|number| state.push(InodeNumber(number), 1 << 20, Some(PAUSE)));
+        state.push(InodeNumber(50), 10, Some(PAUSE));
+        assert_eq!(next(&state, THREADS), None);
+        (60..68).for_each(|number| state.push(InodeNumber(number), 10, Some(PAUSE)));
+        assert_eq!(next(&state, THREADS), Some(50));
     }
 
     #[test]

@@ -294,7 +294,8 @@ impl Filesystem {
     /// Fetches all of a file that is going to be removed or replaced, for those who have it open.
     ///
     /// # Errors
-    /// [`FilesystemError::NotPermitted`] where it is too large for that; what fetching failed with.
+    /// [`FilesystemError::NotPermitted`] where it is too large for that; what fetching failed with;
+    /// [`FilesystemError::TimedOut`] where an upload of it cannot be stopped.
     pub(super) fn preserve(
         &self,
         access: Access,
@@ -303,9 +304,7 @@ impl Filesystem {
         path: &RemotePath,
     ) -> FilesystemResult<()> {
         // What a stream has begun is not to come back to the name once it is another's, or nobody's.
-        if let Ok(begun) = claim.stop(self.options.operation_timeout) {
-            drop(begun);
-        }
+        drop(claim.stop(self.options.operation_timeout)?);
         let is_open = self.state.lock().inodes.get(ino).is_some_and(|inode| inode.handles > 0);
         if !is_open {
             return Ok(());

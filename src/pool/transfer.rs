@@ -475,7 +475,8 @@ impl ActiveTransfer {
     /// A restart offset is used up by a transfer that succeeds: libunftp 0.24 begins the next one there after one that did
     /// not, whatever it moved. The servers we know by name forget it.
     fn keep_restart_in_doubt(&self) {
-        if self.session.kind() == ServerKind::Other {
+        let has_restarted = self.expected.offset > 0 || self.expected.count.is_some();
+        if has_restarted && self.session.kind() == ServerKind::Other {
             self.session.restart_left_over.store(true, Ordering::Relaxed);
         }
     }
@@ -507,9 +508,16 @@ impl ActiveTransfer {
             }
             data.reset();
         }
+        if let Some(ticket) = &mut self.ticket {
+            // The server owed nothing while the data moved, however long that was.
+            ticket.expect_now(REASON_PATIENCE);
+        }
         // Its last word may have been read already, by whoever read for all: none would come on being stopped.
         while self.ticket.is_some() && self.next_reply(Instant::now()).is_ok() {}
         if self.ticket.take().is_none() {
+            if matches!(self.transfer, Transfer::Failed(_)) {
+                self.keep_restart_in_doubt();
+            }
             self.answers();
             return Ok(());
         }

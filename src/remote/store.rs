@@ -27,8 +27,8 @@ const READ_BACK_LEN: usize = 64 << 10;
 /// How often the size is asked for meanwhile.
 const SETTLING_PAUSE: Duration = Duration::from_millis(200);
 
-/// An upload of so much is brief: it takes no more round trips than a directory.
-const BRIEF_LEN_MAX: usize = 128 << 10;
+/// An upload of so many bytes is brief: it takes no more round trips than a directory.
+pub const BRIEF_LEN_MAX: usize = 128 << 10;
 
 /// What is to become of the bytes.
 #[derive(Debug, Clone)]

@@ -66,3 +66,40 @@ fn delivery_that_waits_for_the_file_keeps_no_connection() {
     mount.deliver();
     assert_eq!(mount.on_server("/f"), "content");
 }
+
+#[test]
+fn delivery_that_still_asks_the_server_keeps_others_from_beginning() {
+    let options = FilesystemOptions { deliveries_max: 1, ..journal_mode() };
+    let mount = Journaled::with_options(|_| {}, options);
+    mount.cable(false);
+    mount.put("f", "content");
+    mount.set("f", set_time(5)).unwrap();
+    mount.put("other", "x");
+    mount.remote.hold(Operation::SetModified);
+    mount.cable(true);
+    assert!(mount.remote.wait_held(Operation::SetModified, 1));
+    // With one connection the other one would take it.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(mount.remote.content("/other"), None);
+    mount.remote.let_go(Operation::SetModified);
+    mount.deliver();
+    assert_eq!((mount.on_server("/other").as_str(), mount.remote.modified("/f")), ("x", Some(5)));
+}
+
+#[test]
+fn delivery_that_was_to_stop_does_not_come_back_when_nobody_waits_for_that_any_more() {
+    let options = FilesystemOptions { operation_timeout: Duration::from_millis(50), ..journal_mode() };
+    let mount = Journaled::with_options(|_| {}, options);
+    mount.remote.hold(Operation::Write);
+    mount.put("f", "content");
+    assert!(mount.remote.wait_held(Operation::Write, 1));
+    let refused = mount.filesystem.unlink(Access::Server, ROOT, b"f");
+    assert!(matches!(refused, Err(FilesystemError::TimedOut { .. })), "{refused:?}");
+    let finished = mount.remote.calls(Operation::Finish);
+    let content = mount.filesystem.content_of(mount.ino("f")).unwrap();
+    assert!(content.claim_now().is_none() && content.claim_unless_stopping().is_none());
+    mount.remote.let_go(Operation::Write);
+    assert_eq!(mount.remote.calls(Operation::Finish), finished);
+    mount.deliver();
+    assert_eq!(mount.on_server("/f"), "content");
+}
