@@ -57,8 +57,6 @@ fn pool(server: &ScriptedServer, connections_max: usize) -> Arc<Pool> {
         let connections = pool.connections();
         connections.idle + usize::from(connections.shared) == connections.ceiling_max
     });
-    // The brief lease had the only session there was.
-    ask(&pool);
     pool
 }
 
@@ -91,6 +89,24 @@ fn what_is_brief_has_all_sessions_while_nobody_asks_a_question() {
     assert_eq!(server.connections(), CONNECTIONS);
 }
 
+/// All but the last two sessions, for long.
+fn six(pool: &Pool) -> Vec<Lease> {
+    (2..CONNECTIONS).map(|_| pool.exclusive(Purpose::Read, soon()).unwrap()).collect()
+}
+
+/// The last two briefly; the second has the session for questions. Again where the machine was too busy for that.
+fn last_two(pool: &Pool) -> (Lease, Lease) {
+    let deadline = soon();
+    loop {
+        let first = pool.brief(Purpose::Write, soon()).unwrap();
+        if let Ok(second) = pool.brief(Purpose::Write, Instant::now() + A_MOMENT / 5) {
+            assert!(!pool.connections().shared, "it is the last one");
+            return (first, second);
+        }
+        assert!(Instant::now() < deadline, "{:?}", pool.connections());
+    }
+}
+
 #[test]
 fn what_may_take_long_leaves_the_session_for_questions() {
     let server = server();
@@ -98,15 +114,60 @@ fn what_may_take_long_leaves_the_session_for_questions() {
     let long: Vec<Lease> = (1..CONNECTIONS).map(|_| pool.exclusive(Purpose::Write, soon()).unwrap()).collect();
     assert!(pool.exclusive(Purpose::Read, a_moment()).is_err());
     assert!(pool.idle(A_MOMENT).is_none());
-    let brief = pool.brief(Purpose::Write, soon()).unwrap();
-    assert!(!pool.connections().shared, "it is the last one");
+    assert!(pool.brief(Purpose::Write, a_moment()).is_err(), "no other would come back before it");
+    ask(&pool);
+    drop(long);
+    let long = six(&pool);
+    let (first, second) = last_two(&pool);
     thread::scope(|scope| {
         let asks = scope.spawn(|| ask(&pool));
         wait_until("the question", || pool.connections().waiting == 1);
-        drop(brief);
+        drop(first);
         asks.join().unwrap();
     });
-    drop(long);
+    drop((long, second));
+}
+
+#[test]
+fn session_for_questions_is_that_again_when_it_comes_back() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let long = six(&pool);
+    let (first, second) = last_two(&pool);
+    drop(second);
+    assert!(pool.connections().shared);
+    assert!(pool.exclusive(Purpose::Read, a_moment()).is_err());
+    ask(&pool);
+    drop((long, first));
+}
+
+#[test]
+fn who_asks_while_brief_leases_have_all_takes_no_session_from_what_takes_long() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let deadline = soon();
+    loop {
+        let long = six(&pool);
+        // So long that they could be told to give way.
+        thread::sleep(Duration::from_millis(200));
+        let begun = Instant::now();
+        let brief = last_two(&pool);
+        let is_told = thread::scope(|scope| {
+            let asks = scope.spawn(|| ask(&pool));
+            wait_until("the question", || pool.connections().waiting == 1 || asks.is_finished());
+            let is_told = long.iter().any(Lease::is_wanted);
+            drop(brief);
+            asks.join().unwrap();
+            is_told
+        });
+        drop(long);
+        if begun.elapsed() < Duration::from_millis(50) {
+            assert!(!is_told);
+            return;
+        }
+        // The machine is too busy for them to count as brief.
+        assert!(Instant::now() < deadline);
+    }
 }
 
 #[test]

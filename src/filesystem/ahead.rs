@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const JOBS_MAX: usize = 256;
 /// Directories that are listed again at once.
 const RENEWALS_MAX: usize = 2;
+/// A directory with more entries is not listed in a few round trips.
+const BRIEF_ENTRIES_MAX: usize = 1000;
 /// How long a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long nothing is tried after the first failure to reach the server; doubled with each further one.
@@ -304,7 +306,7 @@ fn go_on(filesystem: &Weak<Filesystem>) {
 /// Does a job, and says whether it was of any use; `None` where there was no connection for it, or no need.
 fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteError>> {
     // While it waits for a connection it keeps nothing alive but the server.
-    let remote = {
+    let (remote, is_brief) = {
         let filesystem = filesystem.upgrade()?;
         if let Job::List(directory) = job
             && filesystem.is_listed(directory)
@@ -314,10 +316,13 @@ fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteEr
         if let Job::Read(path) = job {
             filesystem.fetch_time_ahead(path)?;
         }
-        filesystem.server.for_thread()
+        (filesystem.server.for_thread(), filesystem.is_brief(job))
     };
     // From here on nothing else is asked: it may be the last one there is.
-    let connection = remote.idle_connection_briefly(PATIENCE)?;
+    let connection = match is_brief {
+        true => remote.idle_connection_briefly(PATIENCE)?,
+        false => remote.idle_connection(PATIENCE)?,
+    };
     let filesystem = filesystem.upgrade()?;
     match job {
         Job::Renew(directory) => filesystem.list_ahead(connection, directory),
@@ -340,6 +345,17 @@ impl Filesystem {
         let age_max = age_max.min(self.options.dir_timeout.max(self.options.attr_timeout));
         if self.listings.used(directory, age_max, self.clock.instant()) {
             self.ahead.push(Job::Renew(directory.clone()));
+        }
+    }
+
+    /// Whether a job takes a few round trips and no more, as far as is known. Files that are fetched ahead are small.
+    fn is_brief(&self, job: &Job) -> bool {
+        match job {
+            Job::Read(_) => true,
+            Job::Renew(directory) | Job::List(directory) => {
+                let last = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant());
+                last.is_none_or(|snapshot| snapshot.len() <= BRIEF_ENTRIES_MAX)
+            }
         }
     }
 

@@ -102,6 +102,8 @@ struct SharedSlot {
 struct LeaseRecord {
     purpose: Purpose,
     stay: Stay,
+    /// It is the session for questions, and when one was asked last.
+    shared_since: Option<Instant>,
     /// Nobody waits for what it does.
     ahead: bool,
     since: Instant,
@@ -421,12 +423,13 @@ impl Inner {
             session.ask_for_spare();
         }
         let mut state = self.state.lock();
-        if let Some(record) = state.leases.remove(&number).filter(|record| record.stay == Stay::Brief) {
+        let record = state.leases.remove(&number);
+        if let Some(record) = record.as_ref().filter(|record| record.stay == Stay::Brief) {
             state.briefness.note(record.since.elapsed());
         }
         let keep = is_ready && !state.closed && state.connections() < state.ceiling.get();
         if keep {
-            state.idle.push(Idle::new(Arc::clone(session)));
+            state.put_back(Arc::clone(session), record.and_then(|record| record.shared_since));
         }
         drop(state);
         if !keep {
@@ -535,9 +538,13 @@ impl State {
             }
             Want::Exclusive(purpose, stay) => {
                 let unused = if turns { self.take_unused_shared() } else { None };
-                let idle = unused.or_else(|| self.take_idle(waiter.want));
-                let session = idle.or_else(|| if stay == Stay::Brief { self.take_resting_shared() } else { None })?;
-                Some(self.lend(session, waiter.number, purpose, stay))
+                let idle = unused.or_else(|| self.take_idle(waiter.want)).map(|session| (session, None));
+                let (session, shared_since) = idle.or_else(|| match stay {
+                    Stay::Brief => self.take_resting_shared().map(|(session, since)| (session, Some(since))),
+                    Stay::Long => None,
+                })?;
+                let wanted = self.enter_lease(waiter.number, purpose, stay, shared_since, false);
+                Some(Granted::Exclusive(session, waiter.number, wanted))
             }
         }
     }
@@ -556,14 +563,16 @@ impl State {
         self.shared.take_if(|slot| slot.users == 0).map(|slot| slot.session)
     }
 
-    fn lend(&mut self, session: Arc<Session>, number: u64, purpose: Purpose, stay: Stay) -> Granted {
-        Granted::Exclusive(session, number, self.enter_lease(number, purpose, stay, false))
-    }
-
-    fn enter_lease(&mut self, number: u64, purpose: Purpose, stay: Stay, ahead: bool) -> Arc<AtomicBool> {
-        let wanted = Arc::new(AtomicBool::new(false));
-        let since = Instant::now();
-        let record = LeaseRecord { purpose, stay, ahead, since, wanted: Arc::clone(&wanted), wake: None };
+    fn enter_lease(
+        &mut self,
+        number: u64,
+        purpose: Purpose,
+        stay: Stay,
+        shared_since: Option<Instant>,
+        ahead: bool,
+    ) -> Arc<AtomicBool> {
+        let (wanted, since) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let record = LeaseRecord { purpose, stay, shared_since, ahead, since, wanted: Arc::clone(&wanted), wake: None };
         self.leases.insert(number, record);
         self.has_lent = true;
         wanted
@@ -622,15 +631,18 @@ impl State {
         let mut wakes = Vec::new();
         // What nobody waits for gives way at once, whether a login could help or not.
         let ahead = self.leases.values().filter(|record| record.ahead);
+        // Where the last session is lent as well, it takes one more until there is one for a transfer.
+        let pressed = all + usize::from(all > 0 && self.leases.len() > self.ceiling.exclusive());
         for (place, record) in ahead.enumerate() {
-            let presses = place < all;
+            let presses = place < pressed;
             if !record.wanted.swap(presses, Ordering::AcqRel) && presses {
                 wakes.extend(record.wake.clone());
             }
         }
-        // A listing among them may not be able to: then others have to.
+        // A listing among them may not be able to: then others have to. What is brief is given back without being told.
         let is_young = |record: &LeaseRecord| now.duration_since(record.since) < LEASE_QUANTUM;
-        let given = self.leases.values().filter(|record| record.ahead && is_young(record)).count();
+        let comes_back = |record: &LeaseRecord| is_young(record) && (record.ahead || self.is_back_soon(record));
+        let given = self.leases.values().filter(|record| comes_back(record)).count();
         let mut waiting = if is_pressing { all.saturating_sub(given) } else { 0 };
         for purpose in [Purpose::Read, Purpose::Write] {
             for record in self.leases.values().filter(|record| record.purpose == purpose && !record.ahead) {

@@ -70,13 +70,17 @@ impl Server {
     /// # Errors
     /// As [`super::Remote::list_in_parts`] says.
     pub(super) fn list_in_parts(&self, directory: &RemotePath, deadline: Instant, part: Part) -> RemoteResult<Listing> {
-        let listed = self.pool.retry_brief(Purpose::Listing, deadline, Repeat::Safe, |mut lease| {
+        let mut list = |mut lease: Lease| {
             let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline, part)?;
             if let Some(lines) = to_compare {
                 self.compare_later(lease, directory, lines, deadline);
             }
             Ok(listing)
-        });
+        };
+        let listed = match self.known.is_large(directory) {
+            true => self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, &mut list),
+            false => self.pool.retry_brief(Purpose::Listing, deadline, Repeat::Safe, &mut list),
+        };
         match listed {
             Ok(listing) => Ok(listing),
             Err(PoolError::Refused { verb: "CWD", reply }) => {
@@ -124,6 +128,7 @@ impl Server {
         part: Part,
     ) -> Result<(Listing, Option<Vec<Entry>>), PoolError> {
         if let Some(fetched) = self.fetch_facts(lease, directory, deadline, part)? {
+            self.known.note_entries(directory, fetched.parsed.entries.len());
             return Ok((self.with_links(lease, directory, fetched, deadline, part)?, None));
         }
         let (fetched, to_compare) = match self.fetch_status_alone(lease, directory, deadline)? {
@@ -138,6 +143,7 @@ impl Server {
         // Whatever MLSD was refused with: it was about MLSD, not about the directory.
         self.profile().mlsd.learn(Verdict::No);
         let complete = fetched.is_whole() && (self.profile().list_all.is_yes() || fetched.shows_dot_names());
+        self.known.note_entries(directory, fetched.parsed.entries.len());
         self.note_missing(directory, &fetched);
         Ok((Listing { entries: fetched.parsed.entries, complete, cut_short: fetched.is_truncated }, to_compare))
     }

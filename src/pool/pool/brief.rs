@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{State, Want};
+use super::tidying::Idle;
+use super::{LeaseRecord, SharedSlot, State, Want};
 use crate::pool::session::Session;
 
 /// So long who comes may have to wait until one of the brief leases is over.
@@ -43,31 +44,40 @@ impl Briefness {
 }
 
 impl State {
-    /// Whether the last session may be lent, that one of the brief ones comes back soon; `stay` is what it would be lent for.
+    /// Whether the last session may be lent, because another one comes back soon from who has it briefly; `stay` is what it would be
+    /// lent for.
     pub(super) fn may_lend_last(&self, stay: Stay) -> bool {
         let is_asked_for = self.waiters.iter().any(|waiter| waiter.want == Want::Shared);
         let Some(longest) = self.briefness.longest.filter(|_| self.ceiling.get() > TOO_FEW && !is_asked_for) else {
             return false;
         };
-        let under_way = || self.leases.values().filter(|record| record.stay == Stay::Brief);
-        let longest = under_way().map(|record| record.since.elapsed()).fold(longest, Duration::max);
-        let count = under_way().count() + usize::from(stay == Stay::Brief);
-        count > 0 && longest / u32::try_from(count).unwrap_or(u32::MAX) <= WAIT_MAX
+        let under_way = self.leases.values().filter(|record| record.stay == Stay::Brief);
+        let longest = under_way.map(|record| record.since.elapsed()).fold(longest, Duration::max);
+        let others = self.leases.values().filter(|record| self.is_back_soon(record)).count();
+        let count = others + usize::from(stay == Stay::Brief);
+        others > 0 && longest / u32::try_from(count).unwrap_or(u32::MAX) <= WAIT_MAX
     }
 
-    /// The session for questions, where nobody has asked any for as long as a brief lease takes, and one of those comes back soon;
-    /// or where whoever asks next can have another one logged in.
-    pub(super) fn take_resting_shared(&mut self) -> Option<Arc<Session>> {
-        if self.ceiling.get() <= TOO_FEW || self.waiters.iter().any(|waiter| waiter.want == Want::Shared) {
-            return None;
-        }
+    /// Whether a lease is brief, and has not lasted longer than such leases do.
+    pub(super) fn is_back_soon(&self, record: &LeaseRecord) -> bool {
+        let usual = self.briefness.longest.unwrap_or_default().max(WAIT_MAX);
+        record.stay == Stay::Brief && record.since.elapsed() <= usual
+    }
+
+    /// The session for questions, and when one was asked last, where that is as long ago as a brief lease takes, and one of those
+    /// comes back soon.
+    pub(super) fn take_resting_shared(&mut self) -> Option<(Arc<Session>, Instant)> {
         let rests = self.rests_at().is_some_and(|at| at <= Instant::now()) && self.may_lend_last(Stay::Brief);
-        let fails = self.backoff.failure.is_some() || self.refused.is_some();
-        let is_room = self.connections() + self.logging_in < self.ceiling.get();
-        if !rests && (fails || !is_room) {
-            return None;
+        let slot = self.shared.take_if(|slot| rests && slot.users == 0 && slot.session.is_ready())?;
+        Some((slot.session, slot.since))
+    }
+
+    /// Takes a session back: that for questions is it again, unless there is another one by now.
+    pub(super) fn put_back(&mut self, session: Arc<Session>, shared_since: Option<Instant>) {
+        match shared_since {
+            Some(since) if self.shared.is_none() => self.shared = Some(SharedSlot { session, users: 0, since }),
+            _ => self.idle.push(Idle::new(session)),
         }
-        self.shared.take_if(|slot| slot.users == 0 && slot.session.is_ready()).map(|slot| slot.session)
     }
 
     /// When nobody will have asked a question for as long as a brief lease takes.

@@ -16,7 +16,8 @@ use crate::pool::session::Session;
 enum Patience {
     /// Nothing, now.
     Over,
-    Lend(Arc<Session>),
+    /// And when a question was asked on it last, where it is the one for these.
+    Lend(Arc<Session>, Option<Instant>),
     /// So many logins more, and then perhaps one.
     LogIn(usize),
 }
@@ -56,9 +57,10 @@ impl Inner {
         let lent = loop {
             match state.patience(stay) {
                 Patience::Over => break None,
-                Patience::Lend(session) => {
+                Patience::Lend(session, shared_since) => {
                     let number = state.take_number();
-                    break Some((Arc::clone(&session), number, state.enter_lease(number, Purpose::Read, stay, true)));
+                    let wanted = state.enter_lease(number, Purpose::Read, stay, shared_since, true);
+                    break Some((session, number, wanted));
                 }
                 Patience::LogIn(count) => self.begin_logins(&mut state, count),
             }
@@ -107,10 +109,10 @@ impl State {
             // The one that who comes next can use least.
             && let Some(session) = self.take_idle(Want::Shared)
         {
-            return Patience::Lend(session);
+            return Patience::Lend(session, None);
         }
-        if is_back_soon && let Some(session) = self.take_resting_shared() {
-            return Patience::Lend(session);
+        if is_back_soon && let Some((session, since)) = self.take_resting_shared() {
+            return Patience::Lend(session, Some(since));
         }
         let room = self.ceiling.get().saturating_sub(self.connections() + self.logging_in);
         let wanted = (kept + self.patient).saturating_sub(self.idle.len() + self.logging_in);
