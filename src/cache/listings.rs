@@ -143,6 +143,10 @@ impl Listings {
         self.change(directory, |found| {
             found.changes += 1;
             let name = entry.name.clone();
+            // A listing that lands before the name is unpinned lays over itself what is pinned.
+            if let Some(pinned) = found.pinned.get_mut(&name) {
+                pinned.clone_from(&entry);
+            }
             found.apply(&name, Some(entry), now);
         });
     }

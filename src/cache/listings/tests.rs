@@ -184,6 +184,23 @@ fn places_stay_while_entries_come_and_go() {
 }
 
 #[test]
+fn listing_that_lands_while_a_new_file_becomes_the_servers_shows_what_was_stored() {
+    let (listings, now) = (Listings::new(100), Instant::now());
+    let new = |size| Entry { size: Some(size), ..file("new", 7, Precision::Second) };
+    listings.pin(&path("/"), new(0), now);
+    let lead = lead(&listings, "/", now);
+    // Seen while the server had none of it.
+    let listing = Listing { entries: vec![new(0)], complete: true, cut_short: false };
+    listings.insert(&path("/"), new(100), now);
+    listings.install(lead, Ok(listing)).unwrap();
+    listings.unpin(&path("/"), &name("new"));
+    let Known::Present(record) = listings.get(&path("/"), &name("new"), Duration::MAX, now) else {
+        panic!("it is there")
+    };
+    assert_eq!(record.entry.size, Some(100));
+}
+
+#[test]
 fn name_that_came_and_went_while_a_listing_was_in_flight_is_not_shown_by_it() {
     let (listings, now) = (Listings::new(1000), Instant::now());
     let lead = lead(&listings, "/", now);
