@@ -92,7 +92,8 @@ pub enum Received<'a, T> {
     /// One of the replies of a stopped transfer: 426, 226, 225, or 150, as the server likes. Or a second 226 to a transfer
     /// that is over, nothing having been sent since.
     Leftover(Reply),
-    /// 421: the server closes the connection, whatever was in flight (RFC 959 §5.4). Nothing will follow.
+    /// 421: the server closes the connection, whatever was in flight (RFC 959 §5.4). Or 221 with nothing in flight: the answer to QUIT. Nothing
+    /// will follow.
     Closing(Reply),
 }
 
@@ -179,7 +180,8 @@ impl<T> Pipeline<T> {
     /// # Errors
     /// [`OutOfStep`]: it fits none; close the connection, and fail everything in flight by [`Self::drain`].
     pub fn received(&mut self, reply: Reply) -> Result<Received<'_, T>, OutOfStep> {
-        if reply.code().number() == 421 {
+        // 221 answers a QUIT, which nobody waits for: who reads it just then has a connection that is closed, and not one out of step.
+        if reply.code().number() == 421 || reply.code().number() == 221 && self.in_flight.is_empty() {
             return Ok(Received::Closing(reply));
         }
         let is_said_twice = std::mem::take(&mut self.may_be_said_twice) && reply.code().number() == 226;

@@ -43,6 +43,17 @@ fn reply_to_nothing_is_out_of_step() {
 }
 
 #[test]
+fn goodbye_closes_a_connection_with_nothing_in_flight_and_is_out_of_step_before_an_answer() {
+    assert_eq!(pipeline(&[]).received(reply(221)), Ok(Received::Closing(reply(221))));
+    assert!(pipeline(&[Expects::Transfer]).received(reply(221)).is_err());
+    assert!(
+        pipeline(&[Expects::Address])
+            .received(reply(221))
+            .is_ok_and(|received| !matches!(received, Received::Closing(_)))
+    );
+}
+
+#[test]
 fn second_final_reply_of_a_transfer_is_no_success_of_the_next_command() {
     let mut pipeline = pipeline(&[Expects::Transfer, Expects::Completion]);
     assert_eq!(pipeline.received(reply(426)), Ok(Received::Final(0, reply(426))));
