@@ -353,6 +353,31 @@ fn read_that_is_stopped_after_the_time_of_a_reply_keeps_its_session() {
 }
 
 #[test]
+fn server_that_answers_at_once_under_the_greeting_of_one_that_does_not_is_found_out_when_a_read_is_stopped() {
+    let server = ScriptedServer::serving("220 Welcome to Pure-FTPd", |dialogue, command| {
+        if !command.starts_with("RETR") {
+            return Answer::Default;
+        }
+        let mut stream = dialogue.accept();
+        dialogue.say("150 Go");
+        if dialogue.has_more() {
+            let behind = dialogue.next_command().unwrap();
+            dialogue.answer(&behind);
+        }
+        std::io::Write::write_all(&mut stream, b"byt").unwrap();
+        let _ = Dialogue::read_data(stream);
+        Answer::Done
+    });
+    let pool = Pool::connect(impatient(&server)).unwrap();
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    let mut transfer = start_read(&mut lease).unwrap();
+    assert_eq!(transfer.read(&mut [0; 8]).unwrap(), 3);
+    let _ = transfer.stop();
+    assert!(!lease.control().is_open(), "{:?}", server.commands());
+    assert!(server.commands().join(" ").ends_with("RETR /file EPSV"), "{:?}", server.commands());
+}
+
+#[test]
 fn offset_of_a_transfer_that_failed_is_taken_back_whoever_has_read_its_last_word() {
     let server = ScriptedServer::serving("220 Some server", |dialogue, command| {
         if command.starts_with("REST") {

@@ -453,7 +453,7 @@ impl State {
                 self.leftovers += 1;
                 self.has_final_leftover |= self.pipeline.is_last_word(reply.code());
                 // A transfer's last word is none, where the question behind it is still to be answered.
-                self.has_answered |= matches!(reply.code().number(), 227..=229 | 500..=599);
+                self.has_answered |= matches!(reply.code().number(), 227..=229 | 425 | 500..=599);
             }
             Ok(Received::Closing(reply)) => return Err(ConnectionError::Closed { reply: Some(reply), sent: true }),
             Err(error) => return Err(ConnectionError::OutOfStep { reason: error.to_string(), sent: true }),

@@ -109,7 +109,7 @@ pub(super) struct ContentState {
     /// It was begun to be written in place, and not proved: the server's file is partly this content and partly the one before.
     pub(super) torn: bool,
     /// An upload, a rename or a removal is under way; whoever changes the file waits for its end.
-    busy: bool,
+    pub(super) busy: bool,
     /// It waits for the local disk, which has no deadline.
     at_the_disk: bool,
     /// When that last got on.
@@ -431,7 +431,11 @@ impl Claim {
         self.content.take_stream(patience)
     }
 
-    fn stop_delivery(&self, patience: Duration) -> FilesystemResult<()> {
+    /// The delivery's part of [`Self::stop`].
+    ///
+    /// # Errors
+    /// [`FilesystemError::TimedOut`]: it does not stop.
+    pub(super) fn stop_delivery(&self, patience: Duration) -> FilesystemResult<()> {
         let mut state = self.content.lock();
         // Each of its own waits has a deadline; this one is the net beneath them.
         let deadline = Instant::now() + patience * 4;

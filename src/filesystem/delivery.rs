@@ -470,9 +470,12 @@ fn may_go_on(content: &Content, sent: u64) -> bool {
     true
 }
 
-/// Gives what was begun to who waits for it.
+/// Gives what was begun to who waits for it. Where nobody does any more it is given up, and its connection with it.
 fn leave(content: &Content, sending: Sending) -> Sent {
-    content.lock().stream = Stream::Stopped(sending);
+    let mut state = content.lock();
+    if state.busy {
+        state.stream = Stream::Stopped(sending);
+    }
     Sent::Stopped
 }
 

@@ -304,7 +304,12 @@ impl Filesystem {
         path: &RemotePath,
     ) -> FilesystemResult<()> {
         // What a stream has begun is not to come back to the name once it is another's, or nobody's.
-        drop(claim.stop(self.options.operation_timeout)?);
+        claim.stop_delivery(self.options.operation_timeout)?;
+        // That one has failed is no reason to keep the file; one that does not stop is.
+        match claim.content.take_stream(self.options.operation_timeout) {
+            Err(error) if claim.content.lock().is_streaming() => return Err(error),
+            _ => {}
+        }
         let is_open = self.state.lock().inodes.get(ino).is_some_and(|inode| inode.handles > 0);
         if !is_open {
             return Ok(());

@@ -240,7 +240,7 @@ impl Pool {
             reading: lent(Purpose::Read),
             writing: lent(Purpose::Write),
             ahead: state.leases.values().filter(|record| record.ahead).count(),
-            brief: state.leases.values().filter(|record| record.stay == Stay::Brief).count(),
+            brief: state.leases.values().filter(|record| state.is_back_soon(record)).count(),
             idle: state.idle.len(),
             prepared: state.idle.iter().filter(|idle| idle.session.readily() == Readily::AtOnce).count(),
             logging_in: state.logging_in,

@@ -501,6 +501,9 @@ impl ActiveTransfer {
     }
 
     fn stop_now(&mut self) -> Result<(), PoolError> {
+        // A server that has answered already what is behind the transfer is found out of step here: of one that is stopped the order of replies tells
+        // nothing.
+        self.session.control().take_what_came();
         if let Some(data) = self.data.take() {
             if data.is_encrypted() {
                 // A ticket that has come is worth its handshake.
