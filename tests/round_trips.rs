@@ -385,9 +385,10 @@ fn random_reads_on_one_connection_cost_what_is_said_here() {
         });
         costs.push((passed + READS / 2) / READS);
     }
-    // The read, the marker with EPSV behind it, the connection. The others have come to the end of the file before they are stopped, and need no marker;
-    // on Pure-FTPd EPSV is in the packet of the read.
-    assert_eq!(costs[..3], [3, 3, 2], "{costs:?}");
+    // The read, the marker with EPSV behind it, the connection. The others have come to the end of the file before they are stopped, and need no marker,
+    // but on a busy machine; on Pure-FTPd EPSV is in the packet of the read.
+    assert_eq!(costs[..2], [3, 3], "{costs:?}");
+    assert!((2..=3).contains(&costs[2]), "{costs:?}");
 }
 
 #[test]
