@@ -64,6 +64,13 @@ fn read_whole(pool: &Pool, name: &str) -> Result<Vec<u8>, PoolError> {
     })
 }
 
+/// A listing that is read to its end.
+fn list(pool: &Pool, directory: &str) -> Result<Vec<u8>, PoolError> {
+    let mut lease = pool.exclusive(Purpose::Listing, soon()).unwrap();
+    let mut transfer = lease.start_whole(&[Command::Cwd(path(directory))], Command::Mlsd(None), soon())?;
+    read_all(&mut transfer)
+}
+
 /// Waits until a session that nobody has has its data connection.
 fn wait_until_prepared(pool: &Pool) {
     let deadline = soon();
@@ -240,15 +247,10 @@ fn directory_refused_with_listing_and_next_connection_behind_it_is_told() {
         _ => Answer::Default,
     });
     let pool = connect(&server);
-    let list = |directory: &str| {
-        let mut lease = pool.exclusive(Purpose::Listing, soon()).unwrap();
-        let mut transfer = lease.start_whole(&[Command::Cwd(path(directory))], Command::Mlsd(None), soon())?;
-        read_all(&mut transfer)
-    };
     for _ in 0..3 {
-        assert_eq!(list("/there").unwrap(), b"type=file;size=1; wrong\r\n");
+        assert_eq!(list(&pool, "/there").unwrap(), b"type=file;size=1; wrong\r\n");
         wait_until_prepared(&pool);
-        let error = list("/missing").unwrap_err();
+        let error = list(&pool, "/missing").unwrap_err();
         assert!(matches!(error, PoolError::Refused { verb: "CWD", .. }), "{error:?}");
     }
     assert_eq!(server.connections(), 1);
@@ -314,15 +316,10 @@ fn transfer_whose_last_word_came_with_its_first_needs_no_end() {
         _ => Answer::Default,
     });
     let pool = connect(&server);
-    let list = |directory: &str| {
-        let mut lease = pool.exclusive(Purpose::Listing, soon()).unwrap();
-        let mut transfer = lease.start_whole(&[Command::Cwd(path(directory))], Command::Mlsd(None), soon())?;
-        read_all(&mut transfer)
-    };
     for _ in 0..3 {
-        assert_eq!(list("/there").unwrap(), b"");
+        assert_eq!(list(&pool, "/there").unwrap(), b"");
         wait_until_prepared(&pool);
-        let error = list("/missing").unwrap_err();
+        let error = list(&pool, "/missing").unwrap_err();
         assert!(matches!(error, PoolError::Refused { verb: "CWD", .. }), "{error:?}");
     }
     assert_eq!((server.connections(), server.count("PWD")), (1, 1), "one with the login");

@@ -16,7 +16,7 @@ mod walk;
 use super::{Access, Filesystem};
 use crate::cache::listings::Flight;
 use crate::protocol::RemotePath;
-use crate::remote::{IdleConnection, OperationKind, RemoteError, counted_as};
+use crate::remote::{BRIEF_ENTRIES_MAX, IdleConnection, OperationKind, RemoteError, counted_as};
 use guesses::Guesses;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
@@ -30,8 +30,6 @@ use std::time::{Duration, Instant};
 const JOBS_MAX: usize = 256;
 /// Directories that are listed again at once.
 const RENEWALS_MAX: usize = 2;
-/// A directory with more entries is not listed in a few round trips.
-const BRIEF_ENTRIES_MAX: usize = 1000;
 /// How long a connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long nothing is tried after the first failure to reach the server; doubled with each further one.

@@ -51,10 +51,13 @@ impl Filesystem {
     /// Those of the listing; a failure is never an empty directory.
     pub fn open_directory(&self, access: Access, ino: InodeNumber) -> FilesystemResult<HandleId> {
         let path = self.directory_path(ino)?;
-        if self.known_snapshot(&path).is_none() && self.server.ask(access).is_ok() {
-            self.note_walk(ino, &path);
-        }
-        let snapshot = self.snapshot(access, &path)?;
+        let snapshot = match self.known_snapshot(&path) {
+            Some(snapshot) => snapshot,
+            None => {
+                self.note_walk(access, ino, &path);
+                self.list(access, &path, self.shown_age_max(&path))?
+            }
+        };
         self.opened(ino, &path, Names::Whole(snapshot))
     }
 
@@ -74,9 +77,7 @@ impl Filesystem {
         if let Some(snapshot) = self.listings.get_snapshot(&path, age_max, self.clock.instant()) {
             return self.opened(ino, &path, Names::Whole(snapshot)).map(Some);
         }
-        if self.server.ask(access).is_ok() {
-            self.note_walk(ino, &path);
-        }
+        self.note_walk(access, ino, &path);
         let mut is_open = false;
         let listed = self.list_early(
             access,

@@ -18,7 +18,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const RESUME_MIN: u64 = 1 << 20;
 
 /// A content up to this size goes in one go, if none of it was sent before it was complete.
-pub(super) const ONE_GO_LEN_MAX: u64 = 1 << 20;
+const ONE_GO_LEN_MAX: u64 = 1 << 20;
 
 /// The upload of one content to one path.
 pub(super) struct Sending {

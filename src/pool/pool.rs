@@ -205,7 +205,7 @@ impl Pool {
         self.lend(purpose, Stay::Brief, deadline)
     }
 
-    fn lend(&self, purpose: Purpose, stay: Stay, deadline: Instant) -> Result<Lease, PoolError> {
+    pub(super) fn lend(&self, purpose: Purpose, stay: Stay, deadline: Instant) -> Result<Lease, PoolError> {
         let inner = Arc::clone(&self.inner);
         match self.inner.acquire(Want::Exclusive(purpose, stay), deadline)? {
             Granted::Exclusive(session, number, wanted) => Ok(Lease::new(session, number, wanted, inner)),

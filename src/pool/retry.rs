@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::PoolError;
 use super::lease::{Lease, SharedSession};
-use super::pool::{Pool, Purpose};
+use super::pool::{Pool, Purpose, Stay};
 use crate::connection::deadlines::remaining;
 
 /// Attempts at one operation. A session that dies each time is the operation's doing, and more would not help.
@@ -51,23 +51,24 @@ impl Pool {
         purpose: Purpose,
         deadline: Instant,
         repeat: Repeat,
-        mut operation: impl FnMut(Lease) -> Result<T, PoolError>,
+        operation: impl FnMut(Lease) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
-        attempt(deadline, repeat, || operation(self.exclusive(purpose, deadline)?))
+        self.retry_lent(purpose, Stay::Long, deadline, repeat, operation)
     }
 
-    /// The same for what is brief ([`Pool::brief`]).
+    /// The same for as long as `stay` says: [`Pool::brief`] or [`Pool::exclusive`].
     ///
     /// # Errors
-    /// The last attempt's, or those of [`Pool::brief`].
-    pub fn retry_brief<T>(
+    /// The last attempt's, or those of [`Pool::exclusive`].
+    pub fn retry_lent<T>(
         &self,
         purpose: Purpose,
+        stay: Stay,
         deadline: Instant,
         repeat: Repeat,
         mut operation: impl FnMut(Lease) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
-        attempt(deadline, repeat, || operation(self.brief(purpose, deadline)?))
+        attempt(deadline, repeat, || operation(self.lend(purpose, stay, deadline)?))
     }
 }
 

@@ -155,11 +155,11 @@ impl Remote for FtpRemote {
     }
 
     fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        idle::idle_connection(&self.server, self.server.pool.idle(patience)?)
+        Some(idle::idle_connection(&self.server, self.server.pool.idle(patience)?))
     }
 
     fn idle_connection_briefly(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        idle::idle_connection(&self.server, self.server.pool.idle_briefly(patience)?)
+        Some(idle::idle_connection(&self.server, self.server.pool.idle_briefly(patience)?))
     }
 
     fn connections(&self) -> Option<Connections> {

@@ -57,8 +57,8 @@ struct FtpIdleConnection {
 }
 
 /// The connection that was lent for a guess.
-pub(super) fn idle_connection(server: &Arc<Server>, lease: Lease) -> Option<Box<dyn IdleConnection>> {
-    Some(Box::new(FtpIdleConnection { server: Arc::clone(server), lease }))
+pub(super) fn idle_connection(server: &Arc<Server>, lease: Lease) -> Box<dyn IdleConnection> {
+    Box::new(FtpIdleConnection { server: Arc::clone(server), lease })
 }
 
 impl IdleConnection for FtpIdleConnection {

@@ -12,7 +12,7 @@ use super::Listing;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries, says_not_listed};
 use super::server::Server;
-use crate::pool::{Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Verdict, counted_as};
+use crate::pool::{Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Stay, Verdict, counted_as};
 use crate::protocol::command::Command;
 use crate::protocol::listing::{Context, ListingParser, ParsedListing, is_likely_limit, says_truncated};
 use crate::protocol::reply::{Reply, ReplyClass};
@@ -70,18 +70,15 @@ impl Server {
     /// # Errors
     /// As [`super::Remote::list_in_parts`] says.
     pub(super) fn list_in_parts(&self, directory: &RemotePath, deadline: Instant, part: Part) -> RemoteResult<Listing> {
-        let mut list = |mut lease: Lease| {
+        let list = |mut lease: Lease| {
             let (listing, to_compare) = self.list_and_leave(&mut lease, directory, deadline, part)?;
             if let Some(lines) = to_compare {
                 self.compare_later(lease, directory, lines, deadline);
             }
             Ok(listing)
         };
-        let listed = match self.known.is_large(directory) {
-            true => self.pool.retry_exclusive(Purpose::Listing, deadline, Repeat::Safe, &mut list),
-            false => self.pool.retry_brief(Purpose::Listing, deadline, Repeat::Safe, &mut list),
-        };
-        match listed {
+        let stay = Stay::brief_if(!self.known.is_large(directory));
+        match self.pool.retry_lent(Purpose::Listing, stay, deadline, Repeat::Safe, list) {
             Ok(listing) => Ok(listing),
             Err(PoolError::Refused { verb: "CWD", reply }) => {
                 Err(self.explain_not_entered(directory, &reply, deadline))

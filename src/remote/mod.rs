@@ -43,6 +43,7 @@ pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
 pub use idle::{Fetched, IdleConnection};
+pub use known::BRIEF_ENTRIES_MAX;
 pub use store::BRIEF_LEN_MAX;
 
 pub use crate::connection::tls::{Fingerprint, TlsIdentity};

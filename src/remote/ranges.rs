@@ -20,7 +20,7 @@ use super::error::{RemoteError, RemoteResult};
 use super::read_range::{self, FtpReadStream};
 use super::server::Server;
 use crate::connection::deadlines::after;
-use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Verdict, VerdictCell};
+use crate::pool::{self, ActiveTransfer, Lease, PoolError, Repeat, ServerKind, Stay, Verdict, VerdictCell};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 use crate::protocol::reply::ReplyClass;
@@ -151,11 +151,8 @@ pub(super) fn open(
         let transfer = start_range(&mut lease, path, range, deadline)?;
         Ok(Some((lease, transfer)))
     };
-    let started = match range.end - range.start <= BRIEF_LEN_MAX {
-        true => server.pool.retry_brief(pool::Purpose::Read, deadline, Repeat::Safe, begin),
-        false => server.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, begin),
-    };
-    match started {
+    let stay = Stay::brief_if(range.end - range.start <= BRIEF_LEN_MAX);
+    match server.pool.retry_lent(pool::Purpose::Read, stay, deadline, Repeat::Safe, begin) {
         Ok(Some((lease, transfer))) => Ok(Some(Box::new(RangeStream {
             server: Arc::clone(server),
             transfer: Some(transfer),

@@ -13,7 +13,7 @@ use super::read_range::open_read;
 use super::refusal::Purpose;
 use super::server::{Server, facts_told, is_done, parse_number, parse_size_and_time, temporary_path};
 use super::{Finished, Stored, Wishes, WriteMode, WriteStream};
-use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat};
+use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat, Stay};
 use crate::protocol::command::Command;
 use crate::protocol::reply::Reply;
 use crate::protocol::timestamp::parse_mdtm_reply;
@@ -135,11 +135,8 @@ pub(super) fn open_whole(
         let stored = lease.store_at_once(Command::Stor(stored_at.clone()), bytes, &questions, deadline)?;
         Ok((lease, stored))
     };
-    let stored = if bytes.len() <= BRIEF_LEN_MAX {
-        server.pool.retry_brief(pool::Purpose::Write, deadline, Repeat::Unsafe, store)
-    } else {
-        server.pool.retry_exclusive(pool::Purpose::Write, deadline, Repeat::Unsafe, store)
-    };
+    let stay = Stay::brief_if(bytes.len() <= BRIEF_LEN_MAX);
+    let stored = server.pool.retry_lent(pool::Purpose::Write, stay, deadline, Repeat::Unsafe, store);
     let (lease, AtOnce { end, answers }) = match stored {
         Ok(stored) => stored,
         Err(PoolError::Refused { reply, .. } | PoolError::Aborted { reply }) => {

@@ -5,7 +5,7 @@ use super::Job;
 use super::guesses::{EARLY_MAX, Kind};
 use super::order::{Order, Row};
 use crate::cache::listings::Snapshot;
-use crate::filesystem::{Filesystem, InodeNumber};
+use crate::filesystem::{Access, Filesystem, InodeNumber};
 use crate::protocol::{EntryKind, Name, RemotePath};
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ impl Upcoming {
 
 impl Filesystem {
     /// Somebody waits for the listing of a directory: what comes beside it can be asked for meanwhile, and what is below it soon.
-    pub(in crate::filesystem) fn note_walk(&self, ino: InodeNumber, directory: &RemotePath) {
-        if !self.ahead.is_on() {
+    pub(in crate::filesystem) fn note_walk(&self, access: Access, ino: InodeNumber, directory: &RemotePath) {
+        if !self.ahead.is_on() || self.server.ask(access).is_err() {
             return;
         }
         let is_on_the_way = self.ahead.guesses.lock().is_on_the_way(directory, self.clock.instant());

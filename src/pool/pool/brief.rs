@@ -29,6 +29,13 @@ pub enum Stay {
     Long,
 }
 
+impl Stay {
+    /// Brief where that is known.
+    pub fn brief_if(is_brief: bool) -> Self {
+        if is_brief { Self::Brief } else { Self::Long }
+    }
+}
+
 /// How long brief leases took lately.
 #[derive(Debug, Default)]
 pub(super) struct Briefness {
