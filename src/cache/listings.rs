@@ -24,6 +24,7 @@ use crate::remote::{Listing, RemoteResult};
 use directory::Directory;
 use lru::LruCache;
 use parking_lot::Mutex;
+use renewal::Use;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -283,9 +284,9 @@ impl Listings {
         self.table.lock().directories.peek(directory)?.listing.begun()
     }
 
-    /// Somebody wants to know something of this directory that may be as old as `age_max`: whether it is to be listed again in the
+    /// Somebody wants to know of this name something that may be as old as `age_max`: whether its directory is to be listed again in the
     /// background now, so that the next one finds it young enough.
-    pub fn used(&self, directory: &RemotePath, age_max: Duration, now: Instant) -> bool {
+    pub fn used(&self, directory: &RemotePath, name: &Name, age_max: Duration, now: Instant) -> bool {
         let mut guard = self.table.lock();
         let table = &mut *guard;
         let shortest = table.shortest.unwrap_or_default();
@@ -293,11 +294,14 @@ impl Listings {
         // One that does not show everything is listed when somebody asks, and warned of then.
         let Some(snapshot) = found.snapshot.as_ref().filter(|snapshot| snapshot.is_complete()) else { return false };
         let listed_at = snapshot.listed_at();
-        let is_due = found.renewal.used(listed_at, age_max, shortest, now) && !found.listing.is_flying();
-        if !is_due || table.renewals_paid_at.is_some_and(|paid_at| paid_at > now) {
+        let wanted = if snapshot.get(name).is_some() { Use::OneName } else { Use::Listing };
+        let is_due = found.renewal.used(listed_at, wanted, age_max, shortest, now) && !found.listing.is_flying();
+        // What is listed for who waits, where nobody does it before, is paid for by that.
+        if !is_due || wanted == Use::OneName && table.renewals_paid_at.is_some_and(|paid_at| paid_at > now) {
             return false;
         }
-        table.renewals_paid_at = now.checked_add(found.renewal.pause(shortest));
+        let paid_at = now.checked_add(found.renewal.pause(wanted, shortest));
+        table.renewals_paid_at = table.renewals_paid_at.max(paid_at);
         // Also where no connection is to be had for it.
         found.renewal.begun_at = Some(now);
         true

@@ -15,7 +15,7 @@ mod walk;
 
 use super::{Access, Filesystem};
 use crate::cache::listings::Flight;
-use crate::protocol::RemotePath;
+use crate::protocol::{Name, RemotePath};
 use crate::remote::{BRIEF_ENTRIES_MAX, IdleConnection, OperationKind, RemoteError, counted_as};
 use guesses::Guesses;
 use parking_lot::{Condvar, Mutex};
@@ -337,11 +337,11 @@ fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteEr
 }
 
 impl Filesystem {
-    /// Somebody wants to know something of this directory that may be as old as `age_max`.
-    pub(super) fn note_use(&self, directory: &RemotePath, age_max: Duration) {
+    /// Somebody wants to know of a name in this directory something that may be as old as `age_max`.
+    pub(super) fn note_use(&self, directory: &RemotePath, name: &Name, age_max: Duration) {
         // There are two ages, for opens and for lookups; that a listing which takes long holds longer is no reason to renew it.
         let age_max = age_max.min(self.options.dir_timeout.max(self.options.attr_timeout));
-        if self.listings.used(directory, age_max, self.clock.instant()) {
+        if self.listings.used(directory, name, age_max, self.clock.instant()) {
             self.ahead.push(Job::Renew(directory.clone()));
         }
     }

@@ -60,7 +60,7 @@ impl Filesystem {
         name: &Name,
         age_max: Duration,
     ) -> FilesystemResult<Answer> {
-        self.note_use(directory, age_max);
+        self.note_use(directory, name, age_max);
         let asked = match self.listings.get(directory, name, age_max, self.clock.instant()) {
             Known::Absent(at) => return Ok(Answer { entry: None, at }),
             Known::Present(record) if self.wants_exact_time(&record) => Answer::of(&record),

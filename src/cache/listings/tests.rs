@@ -243,3 +243,19 @@ fn time_of_a_directory_stays_until_it_is_too_old_however_often_its_parent_is_lis
     install(&listings, "/", vec![directory(300)], true, at(63));
     assert_eq!(shown(63), 300);
 }
+
+#[test]
+fn costly_directory_is_renewed_for_names_that_it_lacks_and_for_no_others() {
+    let (listings, start) = (Listings::new(100), Instant::now());
+    let later = |millis| start + Duration::from_millis(millis);
+    install(&listings, "/", vec![file("a", 0, Precision::Second)], true, start);
+    install(&listings, "/near", Vec::new(), true, start);
+    listings.took(&path("/near"), Duration::from_millis(200));
+    listings.took(&path("/"), Duration::from_millis(450));
+    let used = |text, at| listings.used(&path("/"), &name(text), Duration::from_secs(1), later(at));
+    assert!(!used("a", 400) && !used("b", 450));
+    assert!(!used("a", 600));
+    assert!(used("b", 600));
+    // It was begun just now.
+    assert!(!used("b", 700));
+}

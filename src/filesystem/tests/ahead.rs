@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::filesystem::ahead::Job;
+use crate::protocol::Name;
 use std::collections::HashSet;
 use std::thread;
 
@@ -155,7 +156,7 @@ fn server_that_is_away_is_not_asked_ahead_again_and_again() {
 
 impl Mount {
     fn note_use_often(&self) {
-        self.filesystem.note_use(&RemotePath::root(), AGE);
+        self.filesystem.note_use(&RemotePath::root(), &Name::new(b"f000").unwrap(), AGE);
         self.settle();
         self.advance(3);
     }
