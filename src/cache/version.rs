@@ -3,7 +3,7 @@
 //! FTP has no better: a file that changes within its time's precision and keeps its size looks the same.
 //! The `unique` fact (RFC 3659 §7.5.2) closes the gap where the server sends it.
 
-use crate::protocol::{Entry, Precision, Timestamp};
+use crate::protocol::{Entry, Timestamp};
 
 /// One content of a file, as far as the server lets us tell it from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ impl FileVersion {
     /// A listing that shows minutes and an MDTM that shows seconds so agree on the same file.
     pub fn agrees_with(&self, other: &Self) -> bool {
         self.size == other.size
-            && both(self.modified.as_ref(), other.modified.as_ref(), same_time)
+            && both(self.modified.as_ref(), other.modified.as_ref(), Timestamp::agrees_with)
             && both(self.unique.as_ref(), other.unique.as_ref(), PartialEq::eq)
     }
 
@@ -51,20 +51,10 @@ fn both<T>(left: Option<&T>, right: Option<&T>, same: impl Fn(&T, &T) -> bool) -
     }
 }
 
-/// Whether two times are the same at the coarser of their precisions.
-fn same_time(left: &Timestamp, right: &Timestamp) -> bool {
-    let seconds = match left.precision.min(right.precision) {
-        Precision::Day => 86_400,
-        Precision::Minute => 60,
-        Precision::Second => 1,
-        Precision::Nanosecond => return (left.seconds, left.nanoseconds) == (right.seconds, right.nanoseconds),
-    };
-    left.seconds.div_euclid(seconds) == right.seconds.div_euclid(seconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Precision;
 
     fn version(seconds: i64, precision: Precision) -> FileVersion {
         FileVersion { size: 7, modified: Some(Timestamp { seconds, nanoseconds: 0, precision }), unique: None }

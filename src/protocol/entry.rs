@@ -41,6 +41,19 @@ pub struct Timestamp {
     pub precision: Precision,
 }
 
+impl Timestamp {
+    /// Whether both can be the same time: compared at the coarser of their precisions.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let seconds = match self.precision.min(other.precision) {
+            Precision::Day => 86_400,
+            Precision::Minute => 60,
+            Precision::Second => 1,
+            Precision::Nanosecond => return (self.seconds, self.nanoseconds) == (other.seconds, other.nanoseconds),
+        };
+        self.seconds.div_euclid(seconds) == other.seconds.div_euclid(seconds)
+    }
+}
+
 /// One name in a directory and what the server said of it.
 ///
 /// A field is `None` where the server's format has no place for it or left it out; a guess is never put there.

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::Listing;
 use super::error::RemoteResult;
 use super::server::{Server, TOKEN_LEN};
+use super::store::Told;
 use crate::protocol::{EntryKind, Name, RemotePath, Timestamp};
 
 /// What was not written to for so long is nobody's any more.
@@ -153,7 +154,7 @@ impl Server {
     fn look_at(&self, path: &RemotePath, leftover: Leftover) -> RemoteResult<()> {
         let deadline = self.deadline();
         // Asked for in the way in which the time of what was stored was: a server that says local times says both so.
-        let (size, modified) = self.size_and_time(path, deadline)?;
+        let Told { size, modified, .. } = self.size_and_time(path, deadline)?;
         let Some(modified) = modified.filter(|modified| self.known.leftovers.is_old(*modified)) else { return Ok(()) };
         match leftover {
             Leftover::Part => {

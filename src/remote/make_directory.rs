@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
-use super::server::{Server, is_done};
+use super::server::{Ordered, Server, is_done};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 
@@ -25,7 +25,7 @@ impl Server {
         };
         commands.push(Command::Mkd(path.clone()));
         let look = || self.exists(path, deadline);
-        let Some(replies) = self.order(&commands, deadline, look)? else {
+        let Ordered::Answered { replies, .. } = self.order(&commands, deadline, look)? else {
             return Ok(());
         };
         match replies.split_last() {

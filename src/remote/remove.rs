@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
-use super::server::{Server, is_done, probe_path, single};
+use super::server::{Ordered, Server, is_done, probe_path, single};
 use crate::pool::{ServerKind, Verdict, VerdictCell};
 use crate::protocol::command::Command;
 use crate::protocol::{EntryKind, Name, RemotePath};
@@ -49,9 +49,16 @@ impl Server {
 
     fn remove(&self, command: Command, path: &RemotePath, purpose: Purpose, deadline: Instant) -> RemoteResult<()> {
         let look = || self.exists(path, deadline).map(|exists| !exists);
-        let Some(replies) = self.order(&[command], deadline, look)? else { return Ok(()) };
+        let Ordered::Answered { replies, is_repeated } = self.order(&[command], deadline, look)? else { return Ok(()) };
         let reply = single(replies)?;
-        if is_done(&reply) { Ok(()) } else { Err(self.explain(path, &reply, purpose, deadline)) }
+        if is_done(&reply) {
+            return Ok(());
+        }
+        match self.explain(path, &reply, purpose, deadline) {
+            // It was there before: the first order was obeyed late.
+            RemoteError::NotFound if is_repeated => Ok(()),
+            error => Err(error),
+        }
     }
 
     /// Whether the server is proved to remove no more than it is asked to.

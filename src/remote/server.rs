@@ -27,6 +27,19 @@ const ORDERS_MAX: usize = 3;
 /// Bytes of the longest name that every server's disk can keep.
 const NAME_LEN_MAX: usize = 255;
 
+/// What came of orders.
+#[derive(Debug)]
+pub(super) enum Ordered {
+    /// They were obeyed, as a look has shown; the replies are lost.
+    Seen,
+    /// The replies.
+    Answered {
+        replies: Vec<Reply>,
+        /// They were given before, and a look showed that they were not obeyed. They may have been since: then it is this that they are refused for.
+        is_repeated: bool,
+    },
+}
+
 /// One server and its connections. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -96,8 +109,6 @@ impl Server {
     /// Gives orders that must not be obeyed twice. Where the connection is lost before the replies are there, `look`
     /// tells on a new one whether they were obeyed; where they were not, they are given again.
     ///
-    /// `None`: obeyed, as a look has shown.
-    ///
     /// # Errors
     /// Where the server could not be reached; then it may or may not have obeyed.
     pub(super) fn order(
@@ -105,7 +116,7 @@ impl Server {
         commands: &[Command],
         deadline: Instant,
         look: impl Fn() -> RemoteResult<bool>,
-    ) -> RemoteResult<Option<Vec<Reply>>> {
+    ) -> RemoteResult<Ordered> {
         self.order_on(None, commands, deadline, look)
     }
 
@@ -119,14 +130,14 @@ impl Server {
         commands: &[Command],
         deadline: Instant,
         look: impl Fn() -> RemoteResult<bool>,
-    ) -> RemoteResult<Option<Vec<Reply>>> {
+    ) -> RemoteResult<Ordered> {
         let mut first = lease.map(|lease| Ok(lease.control().exchange_all(commands, deadline)?));
         // Nothing of it was sent: the shared one does as well.
         first = first.filter(|result| result.as_ref().err().is_none_or(PoolError::sent));
         for attempt in 1.. {
             let result = first.take().unwrap_or_else(|| self.send(commands, Repeat::Unsafe, deadline));
             let error = match result {
-                Ok(replies) => return Ok(Some(replies)),
+                Ok(replies) => return Ok(Ordered::Answered { replies, is_repeated: attempt > 1 }),
                 Err(error) => error,
             };
             // What was never sent the pool has tried again already.
@@ -135,7 +146,7 @@ impl Server {
             }
             // A look that fails as well leaves the first error to be told: it is nearer to the cause.
             if look().map_err(|_| RemoteError::from(error.clone()))? {
-                return Ok(None);
+                return Ok(Ordered::Seen);
             }
             if attempt == ORDERS_MAX {
                 return Err(error.into());

@@ -60,7 +60,7 @@ const WAYS: [Way; 5] = [
 pub(super) struct TimeOrder<'a> {
     pub(super) command: Command,
     /// The time that it sets.
-    time: Timestamp,
+    pub(super) time: Timestamp,
     verdict: &'a VerdictCell,
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::refusal::Purpose;
+use super::rename::{OwnFile, Promoted};
 use super::server::{Server, facts_told, is_done, parse_number, parse_size_and_time, temporary_path};
 use super::{Finished, Stored, Wishes, WriteMode, WriteStream};
 use crate::pool::{self, ActiveTransfer, AtOnce, Direction, Lease, PoolError, Repeat, Stay};
@@ -58,6 +59,8 @@ struct FtpWriteStream {
     sent: u64,
     /// The checksum of what was sent, for what its length does not prove.
     checksum: u32,
+    /// The server's own mark of what is stored, where it was told with the proof.
+    unique: Option<Box<[u8]>>,
     /// What is known of the end, where the whole was sent at once.
     ended: Option<Ended>,
     /// Whether the file at `path` is still to be taken away if this is dropped.
@@ -70,6 +73,14 @@ struct Ended {
     lost: Option<PoolError>,
     /// What was asked behind it.
     answers: Vec<Reply>,
+}
+
+/// What the server tells of a file of ours.
+pub(super) struct Told {
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<Timestamp>,
+    /// The `unique` fact.
+    unique: Option<Box<[u8]>>,
 }
 
 /// Starts writing. Source: RFC 959 §4.1.3 (STOR, APPE).
@@ -252,48 +263,43 @@ impl Server {
 
     /// The file as the answers describe it; `None` where they do not, or contradict each other.
     pub(super) fn file_told(&self, path: &RemotePath, replies: &[Reply]) -> Option<Entry> {
-        let (size, modified) = size_and_time_told(path, replies)?;
+        let Told { size, modified, .. } = size_and_time_told(path, replies)?;
         let name = path.name()?;
         let [_, time] = replies else { return None };
         match self.facts_of(path, &name, time).ok().filter(|_| is_done(time))? {
-            Some(entry) => (entry.kind == EntryKind::File && entry.size == Some(size)).then_some(entry),
-            None => Some(Entry { size: Some(size), modified: Some(modified?), ..Entry::new(name, EntryKind::File) }),
+            Some(entry) => (entry.kind == EntryKind::File && entry.size == size).then_some(entry),
+            None => Some(Entry { size, modified: Some(modified?), ..Entry::new(name, EntryKind::File) }),
         }
     }
 
     /// Size and modification time in one packet; the time where the server tells it so.
-    pub(super) fn size_and_time(
-        &self,
-        path: &RemotePath,
-        deadline: Instant,
-    ) -> RemoteResult<(Option<u64>, Option<Timestamp>)> {
+    pub(super) fn size_and_time(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<Told> {
         if self.profile().mlst.is_yes() {
             let replies = self.ask(&self.size_and_time_questions(path), deadline)?;
-            if let Some((size, modified)) = size_and_time_told(path, &replies) {
-                return Ok((Some(size), modified));
+            if let Some(told) = size_and_time_told(path, &replies) {
+                return Ok(told);
             }
         }
         let replies = self.ask(&[Command::Size(path.clone()), Command::Mdtm(path.clone())], deadline)?;
         let [size, time] = replies.as_slice() else {
             return Err(RemoteError::Protocol { reason: String::from("two questions have not two answers") });
         };
-        match parse_size_and_time(size, time)? {
-            (None, modified) => Ok((self.size_of(path, deadline)?, modified)),
-            told => Ok(told),
-        }
+        let (size, modified) = parse_size_and_time(size, time)?;
+        let size = size.map_or_else(|| self.size_of(path, deadline), |size| Ok(Some(size)))?;
+        Ok(Told { size, modified, unique: None })
     }
 }
 
 /// Size and time in the replies to the two questions; `None` where they do not tell.
-fn size_and_time_told(path: &RemotePath, replies: &[Reply]) -> Option<(u64, Option<Timestamp>)> {
+fn size_and_time_told(path: &RemotePath, replies: &[Reply]) -> Option<Told> {
     let [size, time] = replies else { return None };
-    let size = parse_number(size).filter(|_| size.code().number() == 213)?;
+    let size = Some(parse_number(size).filter(|_| size.code().number() == 213)?);
     if let Some(told) = facts_told(time, &path.name()?) {
-        return Some((size, told.modified));
+        return Some(Told { size, modified: told.modified, unique: told.unique });
     }
     // Both replies have the code 213: where they have changed places, only their form tells.
     let modified = parse_mdtm_reply(time);
-    (modified.is_some() || !is_done(time)).then_some((size, modified))
+    (modified.is_some() || !is_done(time)).then_some(Told { size, modified, unique: None })
 }
 
 impl FtpWriteStream {
@@ -309,6 +315,7 @@ impl FtpWriteStream {
             plan,
             sent: 0,
             checksum: 0,
+            unique: None,
             ended: None,
         }
     }
@@ -358,9 +365,10 @@ impl FtpWriteStream {
             tracing::info!(path = %self.path, %error, "the completion reply is lost; what is there decides");
         }
         let expected = self.size_expected();
-        let told = size_and_time_told(&self.path, &answers).filter(|(size, _)| lost.is_none() && *size == expected);
+        let told = size_and_time_told(&self.path, &answers);
+        let told = told.filter(|told| lost.is_none() && told.size == Some(expected));
         let stored = match told {
-            Some((size, modified)) => self.proved(size, modified),
+            Some(told) => self.proved(expected, told),
             None => {
                 self.lease = None;
                 self.prove_size(lost)?
@@ -372,10 +380,11 @@ impl FtpWriteStream {
         Ok(stored)
     }
 
-    fn proved(&self, size: u64, modified: Option<Timestamp>) -> Stored {
+    fn proved(&mut self, size: u64, Told { modified, unique, .. }: Told) -> Stored {
         if let Some(modified) = modified {
             self.server.known.leftovers.learn_time(modified);
         }
+        self.unique = unique;
         Stored { size, modified }
     }
 
@@ -394,14 +403,15 @@ impl FtpWriteStream {
     }
 
     /// Makes sure that all bytes are there.
-    fn prove_size(&self, lost: Option<PoolError>) -> RemoteResult<Stored> {
+    fn prove_size(&mut self, lost: Option<PoolError>) -> RemoteResult<Stored> {
         let deadline = self.server.deadline();
         let settled = Instant::now() + SETTLING;
         let expected = self.size_expected();
         loop {
-            let (size, modified) = self.server.size_and_time(&self.path, deadline)?;
+            let told = self.server.size_and_time(&self.path, deadline)?;
+            let size = told.size;
             if size == Some(expected) {
-                return Ok(self.proved(expected, modified));
+                return Ok(self.proved(expected, told));
             }
             if Instant::now() >= settled {
                 let told = size.map_or_else(|| String::from("an unknown number of"), |size| size.to_string());
@@ -471,15 +481,12 @@ impl FtpWriteStream {
         stored: Stored,
     ) -> RemoteResult<Finished> {
         let lease = self.lease.take();
-        let promoted = self.server.promote(lease, &self.path, target, mode, time, self.server.deadline())?;
-        // swiftp says 250 to a rename onto a taken name, and does nothing.
-        if promoted.size == Some(stored.size) {
-            let modified = promoted.time_kept.or(stored.modified);
-            let stored = Stored { modified, ..stored };
-            return Ok(Finished { stored, time: promoted.time_kept, mode: promoted.mode_kept });
-        }
-        let reason = format!("{} bytes were to replace the file, and the server says {:?}", stored.size, promoted.size);
-        Err(RemoteError::Failed { reason })
+        let Stored { size, modified } = stored;
+        let own = OwnFile { path: self.path.clone(), size, modified, unique: self.unique.take() };
+        let Promoted { time_kept: time, mode_kept: mode } =
+            self.server.promote(lease, &own, target, mode, time, self.server.deadline())?;
+        let stored = Stored { size, modified: time.or(modified) };
+        Ok(Finished { stored, time, mode })
     }
 }
 

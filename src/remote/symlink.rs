@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::{Purpose, is_not_understood, says_not_there};
-use super::server::{Server, is_done};
+use super::server::{Ordered, Server, is_done};
 use crate::protocol::RemotePath;
 use crate::protocol::command::Command;
 
@@ -30,7 +30,7 @@ impl Server {
         // ProFTPD looks for a relative target from the current directory, and links to nothing that is not there.
         let commands = [Command::Cwd(parent), Command::SiteSymlink { target: target.into(), path: path.clone() }];
         let look = || self.exists(path, deadline);
-        if let Some(replies) = self.order(&commands, deadline, look)? {
+        if let Ordered::Answered { replies, .. } = self.order(&commands, deadline, look)? {
             match replies.last() {
                 Some(reply) if is_done(reply) => {}
                 Some(reply) if is_not_understood(reply) => {

@@ -27,7 +27,7 @@ pub(super) fn verbs(server: &super::OddServer, before: usize) -> Vec<String> {
 }
 
 /// Until the server has heard what is asked behind a transfer.
-fn wait_for_the_next_port(server: &super::OddServer) {
+pub(super) fn wait_for_the_next_port(server: &super::OddServer) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while server.dialogue().commands().last().is_none_or(|last| !last.starts_with("EPSV")) {
         assert!(Instant::now() < deadline, "{:?}", server.dialogue().commands());

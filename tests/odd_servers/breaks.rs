@@ -3,9 +3,9 @@
 
 use ftpfs::remote::{FtpRemote, Remote as _, RemoteError, RemoteResult, WriteMode};
 
-use super::at_once::{ORDERLY, store_whole};
+use super::at_once::{ORDERLY, store_whole, wait_for_the_next_port};
 use super::odd_server::{Break, OddServer, Quirks};
-use super::{REPLACE, fill, names, options, path, read, write};
+use super::{FILLED, REPLACE, assert_error, content, fill, names, options, path, paths, read, write};
 
 type Operation = fn(&FtpRemote) -> RemoteResult<()>;
 
@@ -69,6 +69,59 @@ fn rename_is_done_once() {
 #[test]
 fn rename_over_a_file_is_done_once() {
     survives(|remote| remote.rename(&path("/other"), &path("/old")), &BREAKS);
+}
+
+#[test]
+fn order_that_is_obeyed_late_is_no_refusal_when_it_was_given_again() {
+    let operations: [Operation; 4] = [
+        |remote| remote.rename(&path("/old"), &path("/new")),
+        |remote| remote.rename(&path("/other"), &path("/old")),
+        |remote| remote.remove_file(&path("/old")),
+        |remote| remote.remove_directory(&path("/empty")),
+    ];
+    for operation in operations {
+        survives_on(Quirks { banner: ORDERLY, ..Quirks::default() }, operation, &[Break::Late]);
+    }
+}
+
+#[test]
+fn complete_file_that_gets_its_name_late_is_stored() {
+    let (server, remote) = start(&Quirks { banner: ORDERLY, ..Quirks::default() });
+    let mut stream = remote.open_whole(&path("/old"), REPLACE, b"new content").unwrap();
+    wait_for_the_next_port(&server);
+    server.break_at(0, Break::Late);
+    stream.finish().unwrap();
+    drop(stream);
+    assert_eq!((content(&server, "/old").as_str(), paths(&server)), ("new content", FILLED.map(String::from).to_vec()));
+}
+
+/// The temporary file has gone, as by another mount that takes it for left behind; and what it was to replace has as many bytes.
+#[test]
+fn file_of_the_same_length_does_not_prove_a_rename_whose_reply_was_lost() {
+    for has_facts in [true, false] {
+        for how in [Break::Before, Break::Before421] {
+            let (server, remote) = start(&Quirks { banner: ORDERLY, has_facts, ..Quirks::default() });
+            let mut stream = remote.open_whole(&path("/old"), REPLACE, b"new content").unwrap();
+            let temporary = paths(&server).into_iter().find(|path| path.ends_with(".part")).unwrap();
+            server.tree().remove(&temporary);
+            wait_for_the_next_port(&server);
+            server.break_at(0, how);
+            assert_error(stream.finish(), RemoteError::is_worth_another_try);
+            assert_eq!(content(&server, "/old"), "old content");
+            assert_eq!(server.dialogue().count("RNTO"), 0, "{:?}", server.dialogue().commands());
+        }
+    }
+}
+
+/// The same where the connection holds: that it is gone is no reason to give up what it is to become.
+#[test]
+fn complete_file_that_has_gone_is_to_be_stored_again() {
+    let (server, remote) = start(&Quirks { banner: ORDERLY, ..Quirks::default() });
+    let mut stream = remote.open_whole(&path("/old"), REPLACE, b"new content").unwrap();
+    let temporary = paths(&server).into_iter().find(|path| path.ends_with(".part")).unwrap();
+    server.tree().remove(&temporary);
+    assert_error(stream.finish(), RemoteError::is_worth_another_try);
+    assert_eq!(content(&server, "/old"), "old content");
 }
 
 #[test]

@@ -197,6 +197,8 @@ pub(crate) enum Break {
     Deaf,
     /// The data has moved, and the completion reply does not come.
     AfterData,
+    /// Without a word; the command and what came with it are obeyed right before somebody else says the same verb.
+    Late,
 }
 
 struct World {
@@ -204,6 +206,8 @@ struct World {
     tree: Mutex<Tree>,
     /// How many commands there are to come before the connection breaks.
     breaking: Mutex<Option<(usize, Break)>>,
+    /// What is still to be obeyed, though nobody waits for it.
+    late: Mutex<Vec<String>>,
     sessions: AtomicUsize,
     /// Bytes of the next upload that never come, though it ends in order.
     lost_on_the_way: AtomicUsize,
@@ -221,6 +225,7 @@ impl OddServer {
             quirks,
             tree: Mutex::default(),
             breaking: Mutex::default(),
+            late: Mutex::default(),
             sessions: AtomicUsize::new(0),
             lost_on_the_way: AtomicUsize::new(0),
         });
@@ -306,12 +311,33 @@ impl<'a> Session<'a> {
                     self.dialogue.fall_silent();
                 }
                 Some(Break::AfterData) => self.ends_after_data = true,
-                None => {}
+                Some(Break::Late) => return self.leave_for_later(command),
+                None => self.do_what_is_late(&command),
             }
             self.obey(&command);
             if command == "QUIT" || (self.ends_after_data && self.is_mute) {
                 return;
             }
+        }
+    }
+
+    fn leave_for_later(&mut self, command: String) {
+        let mut late = vec![command];
+        while self.dialogue.has_more()
+            && let Some(command) = self.dialogue.next_command()
+        {
+            late.push(command);
+        }
+        *self.world.late.lock().unwrap() = late;
+    }
+
+    fn do_what_is_late(&mut self, command: &str) {
+        let verb = |command: &str| command.split(' ').next().map(str::to_owned);
+        let mut late = self.world.late.lock().unwrap();
+        if late.first().is_some_and(|first| verb(first) == verb(command)) {
+            let was_mute = std::mem::replace(&mut self.is_mute, true);
+            std::mem::take(&mut *late).iter().for_each(|command| self.obey(command));
+            self.is_mute = was_mute;
         }
     }
 
