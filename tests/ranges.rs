@@ -51,6 +51,18 @@ enum Rang {
     ShortLater,
     /// Proved, and then one byte more.
     LongLater,
+    /// Never answered.
+    Silent,
+    /// Agreed to, and no byte comes.
+    SilentData,
+    /// Agreed to, and the last byte is followed by no word.
+    SilentEnd,
+}
+
+/// Hears all that comes until the client has gone.
+fn say_nothing_more(dialogue: &mut Dialogue) -> Answer {
+    while dialogue.next_command().is_some() {}
+    Answer::Close
 }
 
 /// The range of the next RETR: from, to, whether by RANG.
@@ -70,6 +82,7 @@ fn server(rang: Rang, content: Vec<u8>, is_later: Arc<AtomicBool>) -> ScriptedSe
                     *wanted.lock().unwrap() = (argument.parse().unwrap(), len, false);
                     dialogue.say("350 Go on");
                 }
+                "RANG" if rang == Rang::Silent => return say_nothing_more(dialogue),
                 "RANG" if rang == Rang::Refused => dialogue.say("501 No"),
                 "RANG" if rang == Rang::Busy && !is_later.load(Ordering::Acquire) => dialogue.say("450 Not now"),
                 "RANG" => {
@@ -90,9 +103,17 @@ fn server(rang: Rang, content: Vec<u8>, is_later: Arc<AtomicBool>) -> ScriptedSe
                     dialogue.say("350 Go on");
                 }
                 "RETR" => {
-                    let (first, end, _) = std::mem::replace(&mut *wanted.lock().unwrap(), (0, len, false));
+                    let (first, end, is_range) = std::mem::replace(&mut *wanted.lock().unwrap(), (0, len, false));
                     dialogue.say("150 Here it comes");
-                    let is_taken = dialogue.accept().write_all(&content[first.min(end)..end]).is_ok();
+                    let mut data = dialogue.accept();
+                    if is_range && rang == Rang::SilentData {
+                        return say_nothing_more(dialogue);
+                    }
+                    let is_taken = data.write_all(&content[first.min(end)..end]).is_ok();
+                    drop(data);
+                    if is_range && rang == Rang::SilentEnd {
+                        return say_nothing_more(dialogue);
+                    }
                     dialogue.say(if is_taken { "226 Done" } else { "426 You went" });
                 }
                 _ => return Answer::Default,
@@ -231,6 +252,26 @@ fn refusal_for_now_is_no_verdict_on_ranges() {
     is_later.store(true, Ordering::Release);
     // The proof, and the first that is believed.
     read_until(&remote, &content, || server.count("RANG") >= 4);
+}
+
+#[test]
+fn server_that_falls_silent_in_a_proof_has_a_session_for_three_seconds_and_no_longer() {
+    for rang in [Rang::Silent, Rang::SilentData, Rang::SilentEnd] {
+        let content = content();
+        let server = server(rang, content.clone(), Arc::default());
+        let remote = connect_with(&server, |options| {
+            options.deadlines.data = Duration::from_secs(12);
+            options.deadlines.reply = Duration::from_secs(12);
+        });
+        let (begun, range) = (Instant::now(), 1000..5096);
+        // The proof is behind it, when the stream is dropped.
+        assert_eq!(read(&remote, range.clone()).unwrap(), expected(&content, &range), "{rang:?}");
+        let took = begun.elapsed();
+        assert_eq!(server.count("RANG"), 1, "{rang:?}: {:?}", server.commands());
+        assert!(took > Duration::from_secs(2) && took < Duration::from_secs(5), "{rang:?}: {took:?}");
+        // Nobody knows what that session would say next.
+        assert!(remote.open_read(&path(), 0).unwrap().read(&mut [0; 10]).unwrap() > 0, "{rang:?}");
+    }
 }
 
 #[test]

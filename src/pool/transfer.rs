@@ -27,7 +27,7 @@ use super::opening::{self, Opening};
 use super::profile::ServerKind;
 use super::session::Session;
 use super::spare::{Doubt, FIRST_BYTE_PATIENCE};
-use crate::connection::deadlines::after;
+use crate::connection::deadlines::{after, remaining};
 use crate::connection::{ConnectionError, DataConnection, PendingConnection, Ticket};
 use crate::protocol::{Command, Reply, ReplyClass, Transfer};
 use at_once::fit_together;
@@ -88,6 +88,8 @@ pub struct ActiveTransfer {
     is_broken: bool,
     /// Until when its beginning may take.
     begin_by: Instant,
+    /// Until when all of it may take, where it is of no use later.
+    end_by: Option<Instant>,
 }
 
 /// What was asked for.
@@ -230,7 +232,23 @@ impl ActiveTransfer {
             is_superseded: false,
             is_broken: false,
             begin_by: Instant::now(),
+            end_by: None,
         }
+    }
+
+    /// What is not over then fails, however the server goes on: for what is of no use later. Its session is given up then.
+    pub fn end_by(&mut self, end: Instant) {
+        self.end_by = Some(end);
+    }
+
+    /// `patience`, or what is left until it has to be over.
+    fn bounded(&self, patience: Duration) -> Duration {
+        // None at all would be for ever.
+        self.end_by.map_or(patience, |end| patience.min(remaining(end).unwrap_or(Duration::from_millis(1))))
+    }
+
+    fn is_late(&self) -> bool {
+        self.end_by.is_some_and(|end| remaining(end).is_none())
     }
 
     /// Reads the next bytes, waiting at most for the data deadline. 0 is the end, and proved: the data connection
@@ -256,7 +274,8 @@ impl ActiveTransfer {
         self.session.profile().spares.learn_if(false);
         // What was asked for behind it, where its last reply has come.
         let spare = Self::take_spare(&self.session, &plan);
-        let fresh = Self::start_on(Arc::clone(&self.session), plan, spare, None)?;
+        let mut fresh = Self::start_on(Arc::clone(&self.session), plan, spare, None)?;
+        fresh.end_by = self.end_by;
         self.is_superseded = true;
         *self = fresh;
         Ok(())
@@ -266,13 +285,13 @@ impl ActiveTransfer {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let Some(data) = &mut self.data else {
-            return self.complete().map(|_| 0);
-        };
-        let mut patience = self.session.options().deadlines.data;
+        let mut patience = self.bounded(self.session.options().deadlines.data);
         if self.again.is_some() {
             patience = patience.min(FIRST_BYTE_PATIENCE);
         }
+        let Some(data) = &mut self.data else {
+            return self.complete().map(|_| 0);
+        };
         match data.read(buffer, patience) {
             Ok(0) => {
                 self.transfer = self.transfer.on_end_of_data();
@@ -296,7 +315,7 @@ impl ActiveTransfer {
                 self.session.profile().traffic.count_received(len);
                 Ok(len)
             }
-            Err(ConnectionError::TimedOut { .. }) if self.again.is_some() => {
+            Err(ConnectionError::TimedOut { .. }) if self.again.is_some() && !self.is_late() => {
                 if let Err(error) = self.stop_now() {
                     // A server that does not even say that: it is asked again on another connection, and there without this.
                     tracing::debug!("the session of a silent data connection is given up: {error}");
@@ -392,7 +411,7 @@ impl ActiveTransfer {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let patience = self.session.completion_patience();
+        let patience = self.bounded(self.session.completion_patience());
         if let Some(ticket) = &mut self.ticket {
             ticket.expect_now(patience);
         }
@@ -447,10 +466,11 @@ impl ActiveTransfer {
         if let Some(data) = self.data.take() {
             data.reset();
         }
+        let patience = self.bounded(REASON_PATIENCE);
         if let Some(ticket) = &mut self.ticket {
-            ticket.expect_now(REASON_PATIENCE);
+            ticket.expect_now(patience);
         }
-        let deadline = after(REASON_PATIENCE);
+        let deadline = after(patience);
         while !self.transfer.has_final_reply() {
             if let Err(failure) = self.next_reply(deadline) {
                 self.drop_answers();

@@ -299,6 +299,7 @@ fn read_range(
     deadline: Instant,
 ) -> Result<Vec<u8>, PoolError> {
     let mut transfer = start_range(lease, path, range, deadline)?;
+    transfer.end_by(deadline);
     let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len.saturating_add(1)];
     let filled = fill(&mut transfer, &mut bytes)?;
