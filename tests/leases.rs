@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 
+use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ftpfs::pool::{Lease, Pool, Purpose, Repeat, ServerOptions};
-use ftpfs::protocol::Command;
+use ftpfs::pool::{Lease, Pool, Purpose, Repeat, ServerOptions, Stay};
+use ftpfs::protocol::{Command, RemotePath};
+use ftpfs::remote::{Errand, FtpRemote, Remote as _, RemoteError};
 use scripted_server::{Answer, ORDERLY, ScriptedServer};
 
 #[path = "support/scripted_server.rs"]
@@ -84,7 +87,7 @@ fn what_is_brief_has_all_sessions_while_nobody_asks_a_question() {
     assert!(pool.connections().shared);
     drop(all_briefly(&pool));
     ask(&pool);
-    drop(all(&pool, || pool.idle_briefly(A_MOMENT)));
+    drop(all(&pool, || pool.idle(Stay::Brief, A_MOMENT)));
     ask(&pool);
     assert_eq!(server.connections(), CONNECTIONS);
 }
@@ -113,7 +116,7 @@ fn what_may_take_long_leaves_the_session_for_questions() {
     let pool = pool(&server, CONNECTIONS);
     let long: Vec<Lease> = (1..CONNECTIONS).map(|_| pool.exclusive(Purpose::Write, soon()).unwrap()).collect();
     assert!(pool.exclusive(Purpose::Read, a_moment()).is_err());
-    assert!(pool.idle(A_MOMENT).is_none());
+    assert!(pool.idle(Stay::Long, A_MOMENT).is_none());
     assert!(pool.brief(Purpose::Write, a_moment()).is_err(), "no other would come back before it");
     ask(&pool);
     drop(long);
@@ -126,6 +129,67 @@ fn what_may_take_long_leaves_the_session_for_questions() {
         asks.join().unwrap();
     });
     drop((long, second));
+}
+
+#[test]
+fn what_turns_out_to_take_long_counts_as_brief_no_more() {
+    let server = server();
+    let pool = pool(&server, CONNECTIONS);
+    let long = six(&pool);
+    let (first, second) = last_two(&pool);
+    drop(second);
+    first.stays_long();
+    assert_eq!(pool.connections().brief, 0);
+    assert!(pool.brief(Purpose::Write, a_moment()).is_err());
+    assert!(pool.idle(Stay::Brief, A_MOMENT).is_none());
+    ask(&pool);
+    drop((long, first));
+}
+
+/// A server with one directory whose listing begins with so many entries that it is long, and goes on for long after that.
+fn server_of_a_large_directory() -> ScriptedServer {
+    ScriptedServer::serving(ORDERLY, |dialogue, command| {
+        match command.split(' ').next().unwrap_or_default() {
+            "FEAT" => dialogue.say("211-Features\r\n MLST type*;size*;\r\n211 End"),
+            "MLSD" => {
+                dialogue.say("150 Here it comes");
+                let mut data = dialogue.accept();
+                let lines = |range: Range<u32>| range.map(|number| format!("type=file;size=1; {number}\r\n"));
+                let first: String = lines(0..2000).collect();
+                data.write_all(first.as_bytes()).unwrap();
+                for line in lines(2000..6000) {
+                    thread::sleep(Duration::from_millis(5));
+                    if data.write_all(line.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+                dialogue.say("426 You went");
+            }
+            _ => return Answer::Default,
+        }
+        Answer::Done
+    })
+}
+
+#[test]
+fn listing_ahead_that_turns_out_long_gives_way_to_who_waits() {
+    let server = server_of_a_large_directory();
+    let mut options = ServerOptions::new("127.0.0.1");
+    options.port = server.port();
+    // One for questions, and two to lend.
+    options.connections_max = 3;
+    let remote = FtpRemote::connect(options).unwrap();
+    let (root, file) = (RemotePath::root(), RemotePath::parse(b"/file").unwrap());
+    let guess = remote.idle_connection(Errand::List(&root), Duration::from_secs(20)).unwrap();
+    thread::scope(|scope| {
+        let lists = scope.spawn(|| guess.list(&root));
+        let begun = Instant::now();
+        let readers = [remote.open_read(&file, 0).unwrap(), remote.open_read(&file, 0).unwrap()];
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let listed = lists.join().unwrap();
+        assert!(matches!(listed, Err(RemoteError::Interrupted { .. })), "{listed:?}");
+        drop(readers);
+    });
 }
 
 #[test]
@@ -205,11 +269,11 @@ fn who_waits_for_a_transfer_has_the_first_session_that_comes_back_from_guesses()
     let deadline = soon();
     loop {
         let begun = Instant::now();
-        let mut leases = all(&pool, || pool.idle_briefly(A_MOMENT));
+        let mut leases = all(&pool, || pool.idle(Stay::Brief, A_MOMENT));
         let is_served_by_the_first = thread::scope(|scope| {
             let waits = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop).unwrap());
             wait_until("somebody", || leases.iter().any(Lease::is_wanted));
-            assert!(pool.idle_briefly(A_MOMENT).is_none(), "somebody waits");
+            assert!(pool.idle(Stay::Brief, A_MOMENT).is_none(), "somebody waits");
             let place = leases.iter().position(Lease::is_wanted).unwrap();
             drop(leases.remove(place));
             wait_until("the transfer", || waits.is_finished() || begun.elapsed() > A_MOMENT * 3);
@@ -245,7 +309,7 @@ fn of_two_connections_one_is_for_questions_whatever_is_brief() {
     let pool = pool(&server, 2);
     let brief = pool.brief(Purpose::Write, soon()).unwrap();
     assert!(pool.brief(Purpose::Write, a_moment()).is_err());
-    assert!(pool.idle_briefly(A_MOMENT).is_none());
+    assert!(pool.idle(Stay::Brief, A_MOMENT).is_none());
     ask(&pool);
     drop(brief);
 }

@@ -14,7 +14,7 @@ use far_session::{MANNERS, Manner};
 use ftpfs::filesystem::{Access, Filesystem, FilesystemOptions, InodeNumber, LookupResult, OpenFlags};
 use ftpfs::pool::ServerOptions;
 use ftpfs::protocol::RemotePath;
-use ftpfs::remote::{FtpRemote, OperationKind, ReadStream, Remote, WriteMode};
+use ftpfs::remote::{Errand, FtpRemote, OperationKind, ReadStream, Remote, WriteMode};
 
 #[path = "support/far_server.rs"]
 mod far_server;
@@ -317,7 +317,7 @@ fn one_after_another_costs_what_is_said_here() {
 }
 
 fn fetch(remote: &FtpRemote, _time: u64) {
-    let connection = remote.idle_connection(Duration::from_secs(60)).unwrap();
+    let connection = remote.idle_connection(Errand::Fetch, Duration::from_secs(60)).unwrap();
     assert_eq!(connection.fetch(&path("/seen/other"), 7).unwrap().bytes.len(), 7);
 }
 
@@ -397,7 +397,11 @@ fn file_fetched_ahead_is_told_of_in_the_same_round_trip() {
         let server = start(manner);
         let remote = used(&server);
         let fetch = || {
-            let fetched = remote.idle_connection(Duration::from_secs(60)).unwrap().fetch(&path("/first"), 7).unwrap();
+            let fetched = remote
+                .idle_connection(Errand::Fetch, Duration::from_secs(60))
+                .unwrap()
+                .fetch(&path("/first"), 7)
+                .unwrap();
             assert_eq!(fetched.bytes, b"content");
             fetched.entry.and_then(|entry| entry.size)
         };
@@ -425,7 +429,11 @@ fn small_new_files_in_a_row_cost_what_is_said_here() {
         let remote = used(&server);
         // Lists as a renewal does, which logs in once more and on vsftpd needs no data connection.
         for _ in 0..2 {
-            remote.idle_connection(Duration::from_secs(60)).unwrap().list(&path("/seen")).unwrap();
+            remote
+                .idle_connection(Errand::List(&path("/seen")), Duration::from_secs(60))
+                .unwrap()
+                .list(&path("/seen"))
+                .unwrap();
         }
         let ((), passed) = server.round_trips(|| {
             for file in 0..FILES {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ftpfs::pool::{
     DataMode, Direction, Lease, PassiveAddressChoice, PassiveCommand, Pool, PoolError, Purpose, Repeat, ServerOptions,
+    Stay,
 };
 use ftpfs::protocol::reply::parse_257;
 use ftpfs::protocol::{Command, RemotePath, ReplyClass, Secret};
@@ -407,9 +408,9 @@ fn what_nobody_waits_for_takes_no_session_that_somebody_could_use(kind: ServerKi
     let mut options = options(&server);
     options.connections_max = 4;
     let pool = Pool::connect(options).unwrap();
-    let mut ahead = vec![pool.idle(patience).unwrap(), pool.idle(patience).unwrap()];
+    let mut ahead = vec![pool.idle(Stay::Long, patience).unwrap(), pool.idle(Stay::Long, patience).unwrap()];
     assert_eq!(read_all(&mut ahead[0], "/file", 0), pattern(1000));
-    let none = pool.idle(Duration::from_millis(100)).is_none();
+    let none = pool.idle(Stay::Long, Duration::from_millis(100)).is_none();
     assert!(none, "the last one that may be lent is for those who wait");
     let connections = pool.connections();
     assert_eq!((connections.ahead, connections.reading, connections.ceiling_max), (2, 0, 4));
@@ -425,7 +426,7 @@ fn what_nobody_waits_for_takes_no_session_that_somebody_could_use(kind: ServerKi
         }
         let second = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop));
         told.1.recv_timeout(patience).unwrap();
-        assert!(pool.idle(patience).is_none(), "somebody waits");
+        assert!(pool.idle(Stay::Long, patience).is_none(), "somebody waits");
         ahead.retain(|lease| !lease.is_wanted());
         second.join().unwrap().unwrap();
     });
@@ -441,14 +442,14 @@ fn server_that_is_away_is_not_tried_for_what_nobody_waits_for(kind: ServerKind) 
     let pool = Pool::connect(options).unwrap();
     server.stop();
     // The first may still try; once a login has failed there is none until somebody needs one.
-    assert!(pool.idle(Duration::from_secs(5)).is_none());
+    assert!(pool.idle(Stay::Long, Duration::from_secs(5)).is_none());
     let begun = Instant::now();
     while pool.connections().logging_in > 0 {
         assert!(begun.elapsed() < Duration::from_secs(20));
         thread::sleep(Duration::from_millis(1));
     }
     for _ in 0..100 {
-        assert!(pool.idle(Duration::from_secs(5)).is_none());
+        assert!(pool.idle(Stay::Long, Duration::from_secs(5)).is_none());
         assert_eq!(pool.connections().logging_in, 0);
     }
     assert!(begun.elapsed() < Duration::from_secs(20));

@@ -25,7 +25,7 @@ use super::readahead::{FAR_LEN, NEAR_LEN, WINDOW_LEN_START, page_end, page_start
 use super::reader::{FileId, Shared};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
-use crate::remote::{Connections, ReadStream, RemoteError, RemoteResult};
+use crate::remote::{Connections, Errand, ReadStream, RemoteError, RemoteResult};
 
 /// How long a stripe waits for a connection to be logged in.
 const STRIPE_PATIENCE: Duration = Duration::from_secs(3);
@@ -272,7 +272,7 @@ fn open(shared: &Shared, path: &RemotePath, beginning: &Beginning) -> RemoteResu
         Kind::InOrder => shared.remote().open_read(path, range.start).map(Some),
         Kind::Pick => shared.remote().open_range(path, range).map(Some),
         Kind::Stripe => {
-            let connection = shared.remote().idle_connection(STRIPE_PATIENCE);
+            let connection = shared.remote().idle_connection(Errand::Read, STRIPE_PATIENCE);
             connection.map(|connection| connection.open_range(path, range)).transpose()
         }
     }

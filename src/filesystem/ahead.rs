@@ -16,7 +16,7 @@ mod walk;
 use super::{Access, Filesystem};
 use crate::cache::listings::Flight;
 use crate::protocol::{Name, RemotePath};
-use crate::remote::{BRIEF_ENTRIES_MAX, IdleConnection, OperationKind, RemoteError, counted_as};
+use crate::remote::{Errand, IdleConnection, OperationKind, RemoteError, counted_as};
 use guesses::Guesses;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
@@ -52,6 +52,15 @@ pub(super) enum Job {
     List(RemotePath),
     /// Fetch a small file that is read next.
     Read(RemotePath),
+}
+
+impl Job {
+    fn errand(&self) -> Errand<'_> {
+        match self {
+            Self::Renew(directory) | Self::List(directory) => Errand::List(directory),
+            Self::Read(_) => Errand::Fetch,
+        }
+    }
 }
 
 /// What was asked ahead so far.
@@ -304,7 +313,7 @@ fn go_on(filesystem: &Weak<Filesystem>) {
 /// Does a job, and says whether it was of any use; `None` where there was no connection for it, or no need.
 fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteError>> {
     // While it waits for a connection it keeps nothing alive but the server.
-    let (remote, is_brief) = {
+    let remote = {
         let filesystem = filesystem.upgrade()?;
         if let Job::List(directory) = job
             && filesystem.is_listed(directory)
@@ -314,13 +323,10 @@ fn run(filesystem: &Weak<Filesystem>, job: &Job) -> Option<Result<bool, RemoteEr
         if let Job::Read(path) = job {
             filesystem.fetch_time_ahead(path)?;
         }
-        (filesystem.server.for_thread(), filesystem.is_brief(job))
+        filesystem.server.for_thread()
     };
     // From here on nothing else is asked: it may be the last one there is.
-    let connection = match is_brief {
-        true => remote.idle_connection_briefly(PATIENCE)?,
-        false => remote.idle_connection(PATIENCE)?,
-    };
+    let connection = remote.idle_connection(job.errand(), PATIENCE)?;
     let filesystem = filesystem.upgrade()?;
     match job {
         Job::Renew(directory) => filesystem.list_ahead(connection, directory),
@@ -343,17 +349,6 @@ impl Filesystem {
         let age_max = age_max.min(self.options.dir_timeout.max(self.options.attr_timeout));
         if self.listings.used(directory, name, age_max, self.clock.instant()) {
             self.ahead.push(Job::Renew(directory.clone()));
-        }
-    }
-
-    /// Whether a job takes a few round trips and no more, as far as is known. Files that are fetched ahead are small.
-    fn is_brief(&self, job: &Job) -> bool {
-        match job {
-            Job::Read(_) => true,
-            Job::Renew(directory) | Job::List(directory) => {
-                let last = self.listings.get_snapshot(directory, Duration::MAX, self.clock.instant());
-                last.is_none_or(|snapshot| snapshot.len() <= BRIEF_ENTRIES_MAX)
-            }
         }
     }
 

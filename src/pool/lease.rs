@@ -64,6 +64,11 @@ impl Lease {
         }
     }
 
+    /// What it was lent for turns out to take longer than its round trips: nobody reckons on its coming back soon any more.
+    pub fn stays_long(&self) {
+        self.inner.stays_long(self.number);
+    }
+
     /// Closes the session instead of giving it back.
     pub fn discard(mut self) {
         self.discard = true;

@@ -438,6 +438,13 @@ impl Inner {
         self.changed.notify_all();
     }
 
+    /// This lease is not brief, whatever it was thought to be.
+    pub(super) fn stays_long(&self, number: u64) {
+        if let Some(record) = self.state.lock().leases.get_mut(&number) {
+            record.stay = Stay::Long;
+        }
+    }
+
     /// The transfer that has this lease hears of it when it is wanted.
     pub(super) fn on_wanted(&self, number: u64, wake: Wake) {
         if let Some(record) = self.state.lock().leases.get_mut(&number) {

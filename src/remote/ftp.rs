@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::error::RemoteResult;
 use super::server::Server;
 use super::{
-    Abilities, Connections, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream, counted, idle,
-    ranges, read_range, store,
+    Abilities, Connections, Errand, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream,
+    counted, idle, ranges, read_range, store,
 };
 use crate::pool::{OperationKind, Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
@@ -154,12 +154,8 @@ impl Remote for FtpRemote {
         self.server.pool.prepare(transfers);
     }
 
-    fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        Some(idle::idle_connection(&self.server, self.server.pool.idle(patience)?))
-    }
-
-    fn idle_connection_briefly(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        Some(idle::idle_connection(&self.server, self.server.pool.idle_briefly(patience)?))
+    fn idle_connection(&self, errand: Errand, patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        idle::idle_connection(&self.server, errand, patience)
     }
 
     fn connections(&self) -> Option<Connections> {

@@ -8,21 +8,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{RemoteError, RemoteResult};
+use super::known::BRIEF_ENTRIES_MAX;
 use super::server::Server;
 use super::{Listing, ReadStream, counted, read_range};
-use crate::pool::{Lease, OperationKind, Verdict};
+use crate::pool::{Lease, OperationKind, Stay, Verdict};
 use crate::protocol::command::Command;
 use crate::protocol::{Entry, RemotePath};
 
 /// How long a connection is waited for that was given back for a moment.
 const PATIENCE_AGAIN: Duration = Duration::from_secs(1);
 
+/// What a connection is wanted for that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand<'a> {
+    /// To list a directory.
+    List(&'a RemotePath),
+    /// To fetch a small file.
+    Fetch,
+    /// To read what may be long.
+    Read,
+}
+
 /// A connection lent for one thing that nobody waits for. Dropping it gives it back.
 pub trait IdleConnection: Send {
     /// Lists a directory, in one attempt.
     ///
     /// # Errors
-    /// As for [`super::Remote::list`].
+    /// As for [`super::Remote::list`]; [`RemoteError::Interrupted`] where it is a large one, and somebody has come to need the connection.
     fn list(self: Box<Self>, directory: &RemotePath) -> RemoteResult<Listing>;
 
     /// Fetches a whole file that should have `size` bytes, in one attempt, and asks behind it what it is then, where that takes no
@@ -56,17 +68,34 @@ struct FtpIdleConnection {
     lease: Lease,
 }
 
-/// The connection that was lent for a guess.
-pub(super) fn idle_connection(server: &Arc<Server>, lease: Lease) -> Box<dyn IdleConnection> {
-    Box::new(FtpIdleConnection { server: Arc::clone(server), lease })
+/// A connection for a guess, where there is one to be had.
+pub(super) fn idle_connection(
+    server: &Arc<Server>,
+    errand: Errand,
+    patience: Duration,
+) -> Option<Box<dyn IdleConnection>> {
+    let stay = match errand {
+        Errand::List(directory) => server.stay_of_listing(directory),
+        Errand::Fetch => Stay::Brief,
+        Errand::Read => Stay::Long,
+    };
+    let lease = server.pool.idle(stay, patience)?;
+    Some(Box::new(FtpIdleConnection { server: Arc::clone(server), lease }))
 }
 
 impl IdleConnection for FtpIdleConnection {
     fn list(mut self: Box<Self>, directory: &RemotePath) -> RemoteResult<Listing> {
         let lease = &mut self.lease;
-        let listing = self.server.counted(OperationKind::List, |deadline| {
+        let listed = self.server.counted(OperationKind::List, |deadline| {
             self.server.list_on(lease, directory, deadline, &mut |_| {}).map_err(RemoteError::from)
-        })?;
+        });
+        if let Err(RemoteError::Interrupted { .. }) = listed
+            && lease.is_wanted()
+        {
+            // It was given up because it is large. The next one shall not be begun as if it were not.
+            self.server.known.note_entries(directory, BRIEF_ENTRIES_MAX + 1);
+        }
+        let listing = listed?;
         // The session is somebody else's before anything is cleared away on the one that all share.
         let Self { server, lease } = *self;
         drop(lease);
@@ -97,7 +126,7 @@ impl IdleConnection for FtpIdleConnection {
                 drop(lease);
                 server.prove_restart(path, server.deadline())?;
                 let given_up = RemoteError::Interrupted { reason: "somebody else has the connection".into() };
-                lease = server.pool.idle(PATIENCE_AGAIN).ok_or(given_up)?;
+                lease = server.pool.idle(Stay::Long, PATIENCE_AGAIN).ok_or(given_up)?;
             }
             read_range::open_range_on(&server, lease, path, range.start)
         })

@@ -20,7 +20,7 @@ const LISTINGS_COMPARED_MAX: usize = 64;
 const WARNINGS_MAX: usize = 1000;
 
 /// With more entries than this a listing takes longer than its round trips.
-pub const BRIEF_ENTRIES_MAX: usize = 1000;
+pub(super) const BRIEF_ENTRIES_MAX: usize = 1000;
 
 /// So many large directories are remembered; when there are more, all are forgotten.
 const LARGE_MAX: usize = 1000;

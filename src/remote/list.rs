@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Listing;
 use super::error::{RemoteError, RemoteResult};
+use super::known::BRIEF_ENTRIES_MAX;
 use super::refusal::{Meaning, is_not_understood, meaning, refused, says_no_entries, says_not_listed};
 use super::server::Server;
 use crate::pool::{Lease, OperationKind, PoolError, Purpose, Repeat, ServerKind, Stay, Verdict, counted_as};
@@ -77,14 +78,18 @@ impl Server {
             }
             Ok(listing)
         };
-        let stay = Stay::brief_if(!self.known.is_large(directory));
-        match self.pool.retry_lent(Purpose::Listing, stay, deadline, Repeat::Safe, list) {
+        match self.pool.retry_lent(Purpose::Listing, self.stay_of_listing(directory), deadline, Repeat::Safe, list) {
             Ok(listing) => Ok(listing),
             Err(PoolError::Refused { verb: "CWD", reply }) => {
                 Err(self.explain_not_entered(directory, &reply, deadline))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A listing is brief unless the last one of this directory was not; one that turns out to be long on the way stops being brief there.
+    pub(super) fn stay_of_listing(&self, directory: &RemotePath) -> Stay {
+        Stay::brief_if(!self.known.is_large(directory))
     }
 
     /// What it means that a directory cannot be entered.
@@ -352,8 +357,18 @@ fn fetch(
         parser.push(buffer.get(..len).unwrap_or_default());
         let come = parser.entries_from(given);
         if !come.is_empty() {
+            let was_brief = given <= BRIEF_ENTRIES_MAX;
             given += come.len();
+            if was_brief && given > BRIEF_ENTRIES_MAX {
+                lease.stays_long();
+            }
             part(come);
+        }
+        // What is brief is over as soon as it could be stopped. Only what nobody waits for is ever told.
+        if given > BRIEF_ENTRIES_MAX && lease.is_wanted() {
+            return Err(PoolError::Broken {
+                reason: String::from("a long listing was given up for somebody who waits"),
+            });
         }
         time_earned += SLOWEST_KIB.mul_f64(len as f64 / 1024.0);
         if deadline.elapsed() > time_earned {

@@ -7,8 +7,8 @@ mod streams;
 
 use super::idle::{Fetched, read_whole};
 use super::{
-    Abilities, IdleConnection, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored, WriteMode,
-    WriteStream,
+    Abilities, Errand, IdleConnection, Listing, ReadStream, Remote, RemoteError, RemoteResult, Space, Stored,
+    WriteMode, WriteStream,
 };
 use crate::protocol::{Entry, EntryKind, Name, Precision, RemotePath, Timestamp};
 use parking_lot::{Condvar, Mutex};
@@ -620,7 +620,7 @@ impl Remote for MemoryRemote {
         self.shared.state.lock().prepared += transfers;
     }
 
-    fn idle_connection(&self, _patience: Duration) -> Option<Box<dyn IdleConnection>> {
+    fn idle_connection(&self, _errand: Errand, _patience: Duration) -> Option<Box<dyn IdleConnection>> {
         let mut state = self.shared.state.lock();
         let is_lent = state.behaviour.idle_connections && !state.behaviour.unreachable;
         state.idle_lent += usize::from(is_lent);

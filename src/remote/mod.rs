@@ -42,8 +42,7 @@ pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, 
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
-pub use idle::{Fetched, IdleConnection};
-pub use known::BRIEF_ENTRIES_MAX;
+pub use idle::{Errand, Fetched, IdleConnection};
 pub use store::BRIEF_LEN_MAX;
 
 pub use crate::connection::tls::{Fingerprint, TlsIdentity};
@@ -377,15 +376,11 @@ pub trait Remote: Send + Sync {
     }
 
     /// A connection for what nobody waits for, where one is idle or can be opened within `patience` and nobody waits for any;
-    /// `None` where not, or where guesses are of no use. It is the first to be given up when somebody comes to need it.
-    fn idle_connection(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        let _ = patience;
+    /// `None` where not, or where guesses are of no use. It is the first to be given up when somebody comes to need it. For what takes no
+    /// longer than a few round trips, as far as is known, more of the connections may be had.
+    fn idle_connection(&self, errand: Errand, patience: Duration) -> Option<Box<dyn IdleConnection>> {
+        let _ = (errand, patience);
         None
-    }
-
-    /// The same for a listing or a small file, neither of which takes long: more of the connections may be had for these.
-    fn idle_connection_briefly(&self, patience: Duration) -> Option<Box<dyn IdleConnection>> {
-        self.idle_connection(patience)
     }
 
     /// What connections there are; memory only. `None` where it is no server with connections.

@@ -68,16 +68,7 @@ fn open(
     if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
         server.prove_restart(path, deadline)?;
     }
-    let mut stream = FtpReadStream {
-        server: Arc::clone(server),
-        path: path.clone(),
-        offset,
-        has_begun: false,
-        transfer: None,
-        lease: None,
-        to_skip: 0,
-        failure: None,
-    };
+    let mut stream = FtpReadStream::new(server, path, offset);
     // Without REST a second time, where the server turns out to refuse it.
     for _ in 0..2 {
         // Still unknown after the try: the file was too short, or changed; this time without it.
@@ -133,16 +124,7 @@ pub(super) fn open_on(
     deadline: Instant,
 ) -> Result<FtpReadStream, PoolError> {
     let (lease, transfer) = start_reading_on(lease, path, offset, false, deadline)?;
-    Ok(FtpReadStream {
-        server: Arc::clone(server),
-        path: path.clone(),
-        offset,
-        has_begun: false,
-        transfer: Some(transfer),
-        lease: Some(lease),
-        to_skip: 0,
-        failure: None,
-    })
+    Ok(FtpReadStream { transfer: Some(transfer), lease: Some(lease), ..FtpReadStream::new(server, path, offset) })
 }
 
 fn start_reading_on(
@@ -194,6 +176,20 @@ impl Server {
 }
 
 impl FtpReadStream {
+    /// One that has nothing to bring yet.
+    fn new(server: &Arc<Server>, path: &RemotePath, offset: u64) -> Self {
+        Self {
+            server: Arc::clone(server),
+            path: path.clone(),
+            offset,
+            has_begun: false,
+            transfer: None,
+            lease: None,
+            to_skip: 0,
+            failure: None,
+        }
+    }
+
     /// Stops what is still under way, and gives up the session; `None` where that is given back already.
     pub(super) fn stop(&mut self) -> Option<Lease> {
         self.transfer = None;

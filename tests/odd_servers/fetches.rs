@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ftpfs::remote::{Fetched, FtpRemote, Remote as _, RemoteError, RemoteResult};
+use ftpfs::remote::{Errand, Fetched, FtpRemote, Remote as _, RemoteError, RemoteResult};
 
 use super::at_once::{orderly, verbs};
 use super::odd_server::Quirks;
@@ -12,7 +12,7 @@ use super::{assert_error, path, start};
 const OLD: &str = "old content";
 
 fn fetch(remote: &FtpRemote, at: &str, size: usize) -> RemoteResult<Fetched> {
-    let connection = remote.idle_connection(Duration::from_secs(10)).expect("nobody needs the others");
+    let connection = remote.idle_connection(Errand::Fetch, Duration::from_secs(10)).expect("nobody needs the others");
     connection.fetch(&path(at), size as u64)
 }
 

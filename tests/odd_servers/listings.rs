@@ -1,5 +1,6 @@
 //! Listings in odd forms, cut short, of nothing, without an end.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ftpfs::protocol::EntryKind;
@@ -178,4 +179,33 @@ fn listing_that_drips_for_ever_ends_in_an_error_in_time() {
     let begin = Instant::now();
     assert_error(remote.list(&path("/")), |error| matches!(error, RemoteError::TimedOut { .. }));
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+/// As far as is known a directory that was never listed is small: how many of its entries have come shows that it is not.
+#[test]
+fn listing_that_turns_out_to_be_large_is_brief_no_more() {
+    let (server, remote) = start(Quirks::default());
+    server.tree().put("/large", Node::Directory);
+    for number in 0..2500 {
+        server.tree().put_file(&format!("/large/file-{number}"), b"");
+    }
+    let brief = || remote.connections().unwrap().brief;
+    names(&remote, "/full");
+    let mut seen = Vec::new();
+    // What counts as brief is measured: from now on it is more than a second.
+    let part = &mut |_: &[_]| {
+        seen.push(brief());
+        thread::sleep(Duration::from_millis(1500));
+    };
+    remote.list_in_parts(&path("/full"), part).unwrap();
+    assert_eq!(seen, [1]);
+    let begun = Instant::now();
+    let (mut seen, mut come) = (Vec::new(), 0);
+    let part = &mut |entries: &[_]| {
+        come += entries.len();
+        seen.push((come, brief(), begun.elapsed()));
+    };
+    assert_eq!(remote.list_in_parts(&path("/large"), part).unwrap().entries.len(), 2500);
+    assert!(seen.iter().all(|(_, brief, _)| *brief == 0), "{seen:?}");
+    assert_eq!(come, 2500);
 }

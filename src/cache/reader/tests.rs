@@ -11,7 +11,7 @@ use super::super::blocks::BLOCK_LEN;
 use super::*;
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
 use crate::remote::{
-    Abilities, Connections, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream,
+    Abilities, Connections, Errand, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream,
 };
 
 mod at_random;
@@ -210,7 +210,7 @@ impl IdleConnection for Server {
 }
 
 impl Remote for Server {
-    fn idle_connection(&self, _: Duration) -> Option<Box<dyn IdleConnection>> {
+    fn idle_connection(&self, _: Errand, _: Duration) -> Option<Box<dyn IdleConnection>> {
         let has_idle = self.0.script.lock().has_idle;
         has_idle.then(|| Box::new(Self(Arc::clone(&self.0))) as Box<dyn IdleConnection>)
     }

@@ -24,19 +24,11 @@ enum Patience {
 
 impl Pool {
     /// A session lent whole for what nobody waits for: only one that is idle, or that can be logged in within `patience`, while
-    /// nobody waits and one more stays idle for who comes. Whoever has it is told first that it is wanted, and at once.
+    /// nobody waits and one more stays idle for who comes. What is brief may have the last one as well, where such leases are given back soon.
+    /// Whoever has it is told first that it is wanted, and at once.
     ///
     /// `None` where there is none such, and after a login that failed: it never makes the server be tried again.
-    pub fn idle(&self, patience: Duration) -> Option<Lease> {
-        self.lend_idle(Stay::Long, patience)
-    }
-
-    /// The same for what takes a few round trips and no more: it may be the last one as well, where such leases are given back soon.
-    pub fn idle_briefly(&self, patience: Duration) -> Option<Lease> {
-        self.lend_idle(Stay::Brief, patience)
-    }
-
-    fn lend_idle(&self, stay: Stay, patience: Duration) -> Option<Lease> {
+    pub fn idle(&self, stay: Stay, patience: Duration) -> Option<Lease> {
         let (session, number, wanted) = self.inner.acquire_idle(stay, after(patience))?;
         Some(Lease::new(session, number, wanted, Arc::clone(&self.inner)))
     }
