@@ -47,8 +47,8 @@ const ROWS: [Row; 9] = [
             None
         },
         kind: OperationKind::List,
-        now: [1, 2, 1, 2],
-        target: [1, 2, 1, 2],
+        now: [1, 1, 1, 2],
+        target: [1, 1, 1, 2],
     },
     Row {
         operation: "attributes of one name",

@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// The command that asks for the next data connection in the packet of a transfer, behind all else; `None` where the server is not known to
+    /// The command that asks for the next data connection in the packet of a transfer; `None` where the server is not known to
     /// answer it behind the transfer.
     pub(super) fn next_command(&self) -> Option<Command> {
         // The others were not measured there.

@@ -79,7 +79,7 @@ pub struct ActiveTransfer {
     again: Option<Plan>,
     /// The questions behind it.
     behind: Vec<Ticket>,
-    /// The question for the next transfer's data connection, behind all else in its packet. The session's once the last reply has come; of a
+    /// The question for the next transfer's data connection, in its packet. The session's once the last reply has come; of a
     /// transfer that is stopped before, its answer is thrown away.
     next: Option<Ticket>,
     /// Another transfer has taken its place on the session.
@@ -97,8 +97,10 @@ pub struct ActiveTransfer {
 struct Plan {
     prelude: Vec<Command>,
     command: Command,
-    /// Questions that go in the packet of a RETR, to be answered behind it.
+    /// Questions that go in its packet, to be answered behind it.
     behind: Vec<Command>,
+    /// Whether the question for the next data connection goes before them.
+    is_next_first: bool,
     /// Whether it is to be read to its end, whatever comes.
     is_whole: bool,
     direction: Direction,
@@ -121,7 +123,8 @@ impl Lease {
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
         let behind = Vec::new();
-        let plan = Plan { prelude: prelude.to_vec(), command, behind, is_whole: false, direction, deadline };
+        let (prelude, is_next_first) = (prelude.to_vec(), false);
+        let plan = Plan { prelude, command, behind, is_next_first, is_whole: false, direction, deadline };
         ActiveTransfer::start(self.session(), plan)
     }
 
@@ -135,9 +138,7 @@ impl Lease {
         command: Command,
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
-        let (behind, direction) = (Vec::new(), Direction::Receive);
-        let plan = Plan { prelude: prelude.to_vec(), command, behind, is_whole: true, direction, deadline };
-        ActiveTransfer::start(self.session(), plan)
+        self.start_and_ask(prelude, command, &[], deadline)
     }
 }
 
@@ -147,7 +148,9 @@ impl ActiveTransfer {
         // A session without tickets is closed here, its spare with it.
         DataTls::plan(session)?;
         if let Some(spare) = Self::take_spare(session, &plan) {
-            match Self::start_on(Arc::clone(session), plan.clone(), Some(spare), Some(plan.clone())) {
+            // The questions are not repeated: nobody could tell the answers of both apart.
+            let again = Plan { behind: Vec::new(), ..plan.clone() };
+            match Self::start_on(Arc::clone(session), plan, Some(spare), Some(again.clone())) {
                 Err(error) if is_about_data(&error) => {
                     tracing::debug!("the data connection opened ahead was of no use: {error}");
                     session.profile().spares.learn_if(false);
@@ -157,10 +160,11 @@ impl ActiveTransfer {
                 }
                 started => return started,
             }
+            // The end of the first attempt may have asked for another one: that is no spare, but what the old way would ask for now.
+            let spare = Self::take_spare(session, &again);
+            return Self::start_on(Arc::clone(session), again, spare, None);
         }
-        // The end of the first attempt may have asked for another one: that is no spare, but what the old way would ask for now.
-        let spare = Self::take_spare(session, &plan);
-        Self::start_on(Arc::clone(session), plan, spare, None)
+        Self::start_on(Arc::clone(session), plan, None, None)
     }
 
     /// The session's spare. One that this transfer may not use is closed: what it asks for itself takes its place.
@@ -174,7 +178,7 @@ impl ActiveTransfer {
         spare: Option<PendingConnection>,
         again: Option<Plan>,
     ) -> Result<Self, PoolError> {
-        let Plan { prelude, command, mut behind, is_whole, direction, deadline } = plan;
+        let Plan { prelude, command, mut behind, is_next_first, is_whole, direction, deadline } = plan;
         // The servers that have spares list the directory of the last CWD, also where that came behind EPSV.
         let (directory, mut commands): (Vec<_>, Vec<_>) =
             prelude.into_iter().partition(|command| matches!(command, Command::Cwd(_)) && spare.is_none());
@@ -196,17 +200,20 @@ impl ActiveTransfer {
         };
         let next = next.filter(|next| fit_together(commands.iter().chain([&command]).chain(&behind).chain([next])));
         let asks_for_next = next.is_some();
-        behind.extend(next);
+        let place = if is_next_first { 0 } else { behind.len() };
+        behind.splice(place..place, next);
         let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false, is_whole };
         let verb = command.verb();
         let (ticket, mut behind) = match direction {
-            Direction::Receive => starting.ask_at_once(commands, command, behind, asks_for_next, &tls)?,
+            Direction::Receive => {
+                starting.ask_at_once(commands, command, behind, asks_for_next.then_some(place), &tls)?
+            }
             Direction::Send => (starting.ask_in_turn(&commands, command)?, Vec::new()),
         };
         let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);
         active.is_on_spare = again.is_some();
         active.again = again;
-        active.next = if asks_for_next { behind.pop() } else { None };
+        active.next = (asks_for_next && place < behind.len()).then(|| behind.remove(place));
         active.behind = behind;
         starting.begin(active, direction)
     }

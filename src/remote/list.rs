@@ -129,9 +129,9 @@ impl Server {
         deadline: Instant,
         part: Part,
     ) -> Result<(Listing, Option<Vec<Entry>>), PoolError> {
-        if let Some(fetched) = self.fetch_facts(lease, directory, deadline, part)? {
+        if let Some((fetched, status)) = self.fetch_facts(lease, directory, deadline, part)? {
             self.known.note_entries(directory, fetched.parsed.entries.len());
-            return Ok((self.with_links(lease, directory, fetched, deadline, part)?, None));
+            return Ok((self.with_links(lease, directory, fetched, status, deadline, part)?, None));
         }
         let (fetched, to_compare) = match self.fetch_status_alone(lease, directory, deadline)? {
             Some(fetched) => (fetched, None),
@@ -171,14 +171,14 @@ impl Server {
         }
     }
 
-    /// MLSD; `None` where the server does not have it, or not in a form that can be read.
+    /// MLSD, and what STAT has said in its packet; `None` where the server does not have it, or not in a form that can be read.
     fn fetch_facts(
         &self,
         lease: &mut Lease,
         directory: &RemotePath,
         deadline: Instant,
         part: Part,
-    ) -> Result<Option<Fetched>, PoolError> {
+    ) -> Result<Option<(Fetched, Option<Fetched>)>, PoolError> {
         let verdict = &self.profile().mlsd;
         if verdict.is_no() {
             return Ok(None);
@@ -191,15 +191,26 @@ impl Server {
                 part(entries);
             }
         };
-        match fetch(lease, directory, Command::Mlsd(None), parser, deadline, &mut known) {
-            Ok(fetched) if fetched.is_gibberish() => {
+        let questions = self.status_questions_behind(lease, directory);
+        let behind = questions.as_ref().map_or(&[][..], |questions| &questions.commands);
+        let fetched = fetch_and_ask(lease, directory, Command::Mlsd(None), parser, behind, deadline, &mut known);
+        if fetched.is_err() && questions.is_some() {
+            // What STAT has said is not looked at, so that nobody knows whether the replies are in step.
+            lease.control().close();
+        }
+        let status = match (&fetched, &questions) {
+            (Ok((_, replies)), Some(questions)) => self.hear_status(lease, directory, questions, replies)?,
+            _ => None,
+        };
+        match fetched {
+            Ok((fetched, _)) if fetched.is_gibberish() => {
                 tracing::warn!(%directory, first = ?fetched.parsed.unparsed.first(), "MLSD cannot be read here");
                 verdict.learn(Verdict::No);
                 Ok(None)
             }
-            Ok(fetched) => {
+            Ok((fetched, _)) => {
                 verdict.learn(Verdict::Yes);
-                Ok(Some(fetched))
+                Ok(Some((fetched, status)))
             }
             Err(PoolError::Refused { verb: "MLSD", reply }) if is_not_understood(&reply) => {
                 verdict.learn(Verdict::No);
@@ -272,24 +283,17 @@ impl Server {
         lease: &mut Lease,
         directory: &RemotePath,
         mut facts: Fetched,
+        status: Option<Fetched>,
         deadline: Instant,
         part: Part,
     ) -> Result<Listing, PoolError> {
         self.note_missing(directory, &facts);
         let mut complete = facts.is_whole();
         let mut cut_short = facts.is_truncated;
+        let is_needed = self.hides_links() || self.known.is_comparing_listings();
         let shows_links = &self.known.mlsd_shows_links;
-        if shows_links.get() == Verdict::Unknown {
-            match self.profile().kind() {
-                // Measured: ProFTPD 1.3.8, pyftpdlib 1.5.7 and 2.2.0; Pure-FTPd 1.0.50.
-                ServerKind::ProFtpd | ServerKind::Pyftpdlib => shows_links.learn(Verdict::No),
-                ServerKind::PureFtpd => shows_links.learn(Verdict::Yes),
-                _ => {}
-            }
-        }
-        let is_needed = shows_links.is_no() || self.known.is_comparing_listings();
         if is_needed || facts.parsed.entries.iter().any(lacks_target) {
-            let lines = match self.fetch_status_beside(lease, directory, &facts, deadline)? {
+            let lines = match self.fetch_status_beside(lease, directory, &facts, status, deadline)? {
                 Some(lines) => Ok(lines),
                 None => self.fetch_lines(lease, directory, deadline, &mut beside(&facts.parsed.entries, part)),
             };
@@ -299,6 +303,7 @@ impl Server {
                     let shows_all = !self.profile().list_all.is_no() || lines.shows_dot_names();
                     complete &= !shows_links.is_no() || (lines.is_whole() && shows_all);
                     cut_short |= lines.is_truncated && !shows_links.is_yes();
+                    self.known.note_subdirectories(directory, &lines.parsed.entries);
                     if add_links(&mut facts.parsed.entries, lines.parsed.entries) {
                         shows_links.learn(Verdict::No);
                     } else {
@@ -311,6 +316,20 @@ impl Server {
             }
         }
         Ok(Listing { entries: facts.parsed.entries, complete, cut_short })
+    }
+
+    /// Whether MLSD does not show all symbolic links as what they are.
+    pub(super) fn hides_links(&self) -> bool {
+        let shows_links = &self.known.mlsd_shows_links;
+        if shows_links.get() == Verdict::Unknown {
+            match self.profile().kind() {
+                // Measured: ProFTPD 1.3.8, pyftpdlib 1.5.7 and 2.2.0; Pure-FTPd 1.0.50.
+                ServerKind::ProFtpd | ServerKind::Pyftpdlib => shows_links.learn(Verdict::No),
+                ServerKind::PureFtpd => shows_links.learn(Verdict::Yes),
+                _ => {}
+            }
+        }
+        shows_links.is_no()
     }
 
     fn note_missing(&self, directory: &RemotePath, fetched: &Fetched) {
@@ -332,15 +351,28 @@ fn fetch(
     lease: &mut Lease,
     directory: &RemotePath,
     command: Command,
-    mut parser: ListingParser,
+    parser: ListingParser,
     deadline: Instant,
     part: Part,
 ) -> Result<Fetched, PoolError> {
+    fetch_and_ask(lease, directory, command, parser, &[], deadline, part).map(|(fetched, _)| fetched)
+}
+
+/// The same, and the replies to `questions` in its packet, if all is in order.
+fn fetch_and_ask(
+    lease: &mut Lease,
+    directory: &RemotePath,
+    command: Command,
+    mut parser: ListingParser,
+    questions: &[Command],
+    deadline: Instant,
+    part: Part,
+) -> Result<(Fetched, Vec<Reply>), PoolError> {
     let prelude = [Command::Cwd(directory.clone())];
     let verb = command.verb();
-    let mut transfer = match lease.start_whole(&prelude, command, deadline) {
+    let mut transfer = match lease.start_listing(&prelude, command, questions, deadline) {
         Err(PoolError::Refused { verb, reply }) if verb != "CWD" && says_no_entries(&reply) => {
-            return Ok(Fetched::default());
+            return Ok((Fetched::default(), Vec::new()));
         }
         started => started?,
     };
@@ -378,13 +410,14 @@ fn fetch(
             return Err(PoolError::Broken { reason: String::from("the listing does not end") });
         }
     }
+    let answers = transfer.answers();
     match transfer.finish_reading() {
         Ok(reply) if is_empty && says_not_listed(&reply) => Err(PoolError::Refused { verb, reply }),
         Ok(reply) => {
             let is_truncated = reply.lines().iter().any(|line| says_truncated(line));
-            Ok(Fetched { parsed: parser.finish(), is_truncated })
+            Ok((Fetched { parsed: parser.finish(), is_truncated }, answers))
         }
-        Err(PoolError::Aborted { reply }) if is_empty && says_no_entries(&reply) => Ok(Fetched::default()),
+        Err(PoolError::Aborted { reply }) if is_empty && says_no_entries(&reply) => Ok((Fetched::default(), answers)),
         Err(error) => Err(error),
     }
 }

@@ -1,4 +1,5 @@
-//! Listings on the control connection: STAT of the current directory, one round trip and no data connection.
+//! Listings on the control connection: STAT of the current directory, one round trip and no data connection; none of its own in the packet of
+//! the MLSD that it completes.
 //!
 //! What makes such a reply a listing that counts:
 //! - CWD goes before it in the same packet. Of a directory that is missing or closed vsftpd and Pure-FTPd list nothing and say success.
@@ -9,7 +10,8 @@
 //! - The server's STAT was the same as its LIST before ([`StatusListings`]).
 //!
 //! Where anything is off, the directory goes back to LIST for good. So it does where its reply is too long: ours end at 1 MiB, and
-//! ProFTPD takes 10 s for 12,000 entries by STAT (0.7 s by LIST), while it takes no more for a thousand.
+//! ProFTPD takes 10 s for 12,000 entries by STAT (0.7 s by LIST), while it takes no more for a thousand. So before the MLSD is over STAT
+//! is asked only of a directory that is known to be small ([`super::known::Known::is_small`]).
 //! Source: RFC 959 §4.1.3 (STAT); measured with vsftpd 3.0.3, ProFTPD 1.3.8, Pure-FTPd 1.0.50, pyftpdlib 1.5.7.
 
 use std::collections::HashSet;
@@ -91,7 +93,28 @@ impl StatusListings {
     }
 }
 
+/// STAT of the current directory, and the marker behind it.
+pub(super) struct StatusQuestions {
+    number: u64,
+    /// In the order in which they are to be sent, with nothing between them.
+    pub(super) commands: [Command; 3],
+}
+
 impl Server {
+    /// What to ask behind the MLSD of a directory, in the same packet, where it will have to be asked in any case; `None` where STAT is to wait
+    /// for what MLSD says.
+    pub(super) fn status_questions_behind(&self, lease: &Lease, directory: &RemotePath) -> Option<StatusQuestions> {
+        let known = &self.known.status;
+        let is_needed = self.hides_links() && self.profile().mlsd.is_yes();
+        let is_fit = known.is_fit(directory) && self.known.is_small(directory) && !known.is_given_up();
+        if !is_needed || !is_fit || !self.is_status_measured() {
+            return None;
+        }
+        let questions = self.status_questions();
+        let listing = [Command::Cwd(directory.clone()), Command::Mlsd(None)];
+        lease.queues(listing.iter().chain(&questions.commands)).then_some(questions)
+    }
+
     /// The directory's listing by STAT alone, where that has been proved to be one; `None` where it has to be listed otherwise.
     ///
     /// # Errors
@@ -138,7 +161,8 @@ impl Server {
         }
     }
 
-    /// The symbolic links in a directory whose other entries MLSD has told; `None` where STAT does not show all of those.
+    /// The symbolic links in a directory whose other entries MLSD has told; `None` where STAT does not show all of those. What it has `told` behind
+    /// the MLSD is not asked again.
     ///
     /// # Errors
     /// Where the connection is lost; the next attempt goes by LIST.
@@ -147,16 +171,18 @@ impl Server {
         lease: &Lease,
         directory: &RemotePath,
         facts: &Fetched,
+        told: Option<Fetched>,
         deadline: Instant,
     ) -> Result<Option<Fetched>, PoolError> {
         let known = &self.known.status;
-        let is_measured =
-            matches!(self.profile().kind(), ServerKind::ProFtpd | ServerKind::PureFtpd | ServerKind::Pyftpdlib);
         let is_fit = facts.is_whole() && facts.parsed.entries.len() <= ENTRIES_MAX && known.is_fit(directory);
-        if !is_measured || !is_fit || known.is_given_up() || !lease.control().is_pipelining() {
+        if !self.is_status_measured() || !is_fit || known.is_given_up() || !lease.control().is_pipelining() {
             return Ok(None);
         }
-        let status = self.ask_status(lease, directory, deadline)?;
+        let status = match told {
+            Some(status) => Some(status),
+            None => self.ask_status(lease, directory, deadline)?,
+        };
         // Without options there is no `.` to tell that names which begin with one are shown.
         let has_options = self.profile().kind() != ServerKind::Pyftpdlib;
         let status = status.filter(|status| {
@@ -170,6 +196,18 @@ impl Server {
         Ok(status)
     }
 
+    /// The servers of which it is known what STAT shows beside MLSD.
+    fn is_status_measured(&self) -> bool {
+        matches!(self.profile().kind(), ServerKind::ProFtpd | ServerKind::PureFtpd | ServerKind::Pyftpdlib)
+    }
+
+    fn status_questions(&self) -> StatusQuestions {
+        // pyftpdlib takes `-a` for a name, and shows all names without it.
+        let options = (self.profile().kind() != ServerKind::Pyftpdlib).then_some("-a");
+        let number = random_number();
+        StatusQuestions { number, commands: [Command::StatHere { options }, Command::Rest(number), Command::Rest(0)] }
+    }
+
     /// What STAT lists, as far as the reply is in order; `None` where it is no listing.
     fn ask_status(
         &self,
@@ -177,30 +215,44 @@ impl Server {
         directory: &RemotePath,
         deadline: Instant,
     ) -> Result<Option<Fetched>, PoolError> {
-        // pyftpdlib takes `-a` for a name, and shows all names without it.
-        let options = (self.profile().kind() != ServerKind::Pyftpdlib).then_some("-a");
-        let number = random_number();
-        let commands =
-            [Command::Cwd(directory.clone()), Command::StatHere { options }, Command::Rest(number), Command::Rest(0)];
+        let questions = self.status_questions();
+        let mut commands = vec![Command::Cwd(directory.clone())];
+        commands.extend(questions.commands.iter().cloned());
         let replies = lease.control().exchange_all(&commands, deadline).inspect_err(|_| {
             // Too long, or too slow, or a name in it has ended the reply.
             lease.blame_the_reply();
             self.known.status.set_unfit(directory);
         })?;
-        let [entered, status, marker, reset] = replies.as_slice() else { return Ok(None) };
-        if !is_marker(marker, number) || reset.class() != ReplyClass::Intermediate {
-            self.known.status.count_unequal();
-            self.known.status.set_unfit(directory);
-            lease.blame_the_reply();
-            lease.control().close();
-            return Err(PoolError::Broken {
-                reason: String::from("the replies behind a listing are not what was asked for"),
-            });
-        }
+        let Some((entered, replies)) = replies.split_first() else { return Ok(None) };
+        let status = self.hear_status(lease, directory, &questions, replies)?;
         if !is_done(entered) {
             return Err(PoolError::Refused { verb: "CWD", reply: entered.clone() });
         }
-        Ok(listing_in(status))
+        Ok(status)
+    }
+
+    /// What STAT lists by these replies, as far as they are in order.
+    ///
+    /// # Errors
+    /// Where they are not; the connection is closed then, and the next attempt goes by LIST.
+    pub(super) fn hear_status(
+        &self,
+        lease: &Lease,
+        directory: &RemotePath,
+        questions: &StatusQuestions,
+        replies: &[Reply],
+    ) -> Result<Option<Fetched>, PoolError> {
+        if let [status, marker, reset] = replies
+            && is_marker(marker, questions.number)
+            && reset.class() == ReplyClass::Intermediate
+        {
+            return Ok(listing_in(status));
+        }
+        self.known.status.count_unequal();
+        self.known.status.set_unfit(directory);
+        lease.blame_the_reply();
+        lease.control().close();
+        Err(PoolError::Broken { reason: String::from("the replies behind a listing are not what was asked for") })
     }
 }
 

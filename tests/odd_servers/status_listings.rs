@@ -171,3 +171,89 @@ fn links_that_mlsd_hides_are_told_by_status_beside_it() {
     assert!(start(hides_files).dialogue().count("LIST") > 0);
     assert!(start(|_| None).dialogue().count("LIST") > 0);
 }
+
+/// As ProFTPD: MLSD hides links, and STAT shows them. Each directory has a file and a link.
+fn start_hiding_links(status: fn(&[String]) -> Option<String>) -> (OddServer, FtpRemote) {
+    fn without_links(lines: Vec<String>) -> Vec<String> {
+        lines.into_iter().filter(|line| !line.contains("slink")).collect()
+    }
+    let quirks = Quirks { banner: "220 ProFTPD odd", change_facts: without_links, status, ..Quirks::default() };
+    let server = OddServer::start(quirks);
+    for directory in ["/a", "/b", "/c"] {
+        server.tree().put(directory, Node::Directory);
+        server.tree().put_file(&format!("{directory}/file"), b"1");
+        server.tree().put(&format!("{directory}/link"), Node::Link("nowhere".into()));
+    }
+    let remote = FtpRemote::connect(options(&server)).unwrap();
+    assert_eq!(names(&remote.list(&path("/")).unwrap()), set(&["a", "b", "c"]));
+    (server, remote)
+}
+
+/// How often MLSD was followed by EPSV and STAT at once.
+fn listed_in_one_packet(server: &OddServer) -> usize {
+    let commands = server.dialogue().commands();
+    commands.windows(3).filter(|three| three[0] == "MLSD" && three[1] == "EPSV" && three[2] == "STAT -a .").count()
+}
+
+fn assert_lists_file_and_link(remote: &FtpRemote, directory: &str) {
+    let listing = remote.list(&path(directory)).unwrap();
+    assert_eq!((names(&listing), listing.complete), (set(&["file", "link"]), true), "{directory}");
+}
+
+#[test]
+fn links_of_a_small_directory_are_told_in_the_packet_of_its_listing() {
+    let (server, remote) = start_hiding_links(status);
+    assert_eq!(listed_in_one_packet(&server), 0, "nobody knows yet how large the first directory is");
+    for (listed, directory) in ["/a", "/b", "/c", "/a"].into_iter().enumerate() {
+        assert_lists_file_and_link(&remote, directory);
+        assert_eq!(listed_in_one_packet(&server), listed + 1);
+    }
+    let dialogue = server.dialogue();
+    assert_eq!((dialogue.count("MLSD"), dialogue.count("STAT"), dialogue.count("LIST")), (5, 5, 0));
+}
+
+#[test]
+fn size_that_tells_too_little_of_a_directory_is_not_believed_again() {
+    let (server, remote) = start_hiding_links(status);
+    for number in 0..1500 {
+        server.tree().put_file(&format!("/a/{number}"), b"");
+    }
+    for _ in 0..2 {
+        let listing = remote.list(&path("/a")).unwrap();
+        assert_eq!((listing.entries.len(), listing.complete), (1502, true));
+    }
+    assert_eq!((listed_in_one_packet(&server), server.dialogue().count("STAT")), (1, 2));
+    // Of a directory whose size was told before that it is still believed, not of one that is told now. What a listing has shown is.
+    server.tree().put("/new", Node::Directory);
+    remote.list(&path("/")).unwrap();
+    let before = listed_in_one_packet(&server);
+    remote.list(&path("/new")).unwrap();
+    assert_eq!(listed_in_one_packet(&server), before);
+    remote.list(&path("/new")).unwrap();
+    assert_eq!(listed_in_one_packet(&server), before + 1);
+}
+
+#[test]
+fn name_that_ends_the_reply_behind_a_listing_hides_no_name_and_stops_no_other_packet() {
+    let (server, remote) = start_hiding_links(status);
+    let begins_more = "/a/n\r\n213 End of status\r\n350 Going on at 1\r\n350 Going on at 0\r\n226 Done";
+    server.tree().put(begins_more, Node::Link("nowhere".into()));
+    for _ in 0..2 {
+        let listing = remote.list(&path("/a")).unwrap();
+        assert!(names(&listing).is_superset(&set(&["file", "link"])), "{:?}", listing.entries);
+        assert!(!listing.complete, "LIST shows lines that are no entries");
+    }
+    assert_eq!(listed_in_one_packet(&server), 1);
+    assert_lists_file_and_link(&remote, "/b");
+    assert_eq!(listed_in_one_packet(&server), 2, "others may have that name, not the server's order");
+}
+
+#[test]
+fn directory_that_is_gone_is_told_and_what_status_says_then_is_not() {
+    let (server, remote) = start_hiding_links(status);
+    server.tree().remove_all("/a");
+    assert_error(remote.list(&path("/a")), |error| matches!(error, RemoteError::NotFound));
+    // And once more the directory that had it, to see that it is gone.
+    assert_eq!(listed_in_one_packet(&server), 2);
+    assert_lists_file_and_link(&remote, "/b");
+}

@@ -324,7 +324,12 @@ impl Session {
         }
         if has_new_features {
             self.warn_of_clear_text();
-            self.control.exchange_all(&self.wishes(), self.login_deadline())?;
+            let wishes = self.wishes();
+            // In their packet, or not at all.
+            let questions = if wishes.is_empty() { Vec::new() } else { self.first_questions() };
+            let commands: Vec<Command> = wishes.iter().chain(&questions).cloned().collect();
+            let replies = self.control.exchange_all(&commands, self.login_deadline())?;
+            self.learn_what_is_missing(&questions, replies.get(wishes.len()..).unwrap_or_default());
         }
         self.prove_first_spare(self.login_deadline());
         Ok(())
@@ -397,6 +402,27 @@ impl Session {
             commands.push(Command::Opts("UTF8 ON".into()));
         }
         commands
+    }
+
+    /// What most servers do not have, and the first df, find or rm -r of a mount would wait for. Only servers that take anything in a packet.
+    fn first_questions(&self) -> Vec<Command> {
+        if !self.control.is_pipelining() || !self.is_of_known_kind() {
+            return Vec::new();
+        }
+        vec![Command::Avbl(self.profile.login_directory()), Command::SiteQuota]
+    }
+
+    /// Takes note of what the server does not know. What it does tell is asked for when somebody wants it.
+    fn learn_what_is_missing(&self, questions: &[Command], replies: &[Reply]) {
+        for (question, reply) in questions.iter().zip(replies) {
+            let verdict = match question {
+                Command::Avbl(_) => &self.profile.avbl,
+                _ => &self.profile.site_quota,
+            };
+            if matches!(reply.code().number(), 500 | 502) {
+                verdict.learn(Verdict::No);
+            }
+        }
     }
 
     fn learn_login_directory(&self, bytes: &[u8]) {

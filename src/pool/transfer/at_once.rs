@@ -65,6 +65,7 @@ impl Lease {
                 prelude: Vec::new(),
                 command,
                 behind: Vec::new(),
+                is_next_first: false,
                 is_whole: false,
                 direction: Direction::Send,
                 deadline,

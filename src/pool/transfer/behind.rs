@@ -1,9 +1,9 @@
-//! Questions behind a RETR, in its packet: what the file is once all of it has come, for no round trip of its own.
+//! Questions behind a RETR or MLSD, in its packet: what there is to know once all of it has come, for no round trip of its own.
 //!
 //! Only where the session's program is known to answer them behind the transfer's completion. One that answers at once after all is found
 //! out by a reply that fits no transfer: nothing that it said is believed then, nor is anything asked behind a transfer any more.
 //!
-//! Not here: which questions, and what the answers prove (`remote::idle`).
+//! Not here: which questions, and what the answers prove (`remote::idle`, `remote::status_listing`).
 
 use std::time::Instant;
 
@@ -16,7 +16,13 @@ use crate::pool::session::Session;
 use crate::protocol::{Command, Reply, Transfer};
 
 impl Lease {
-    /// Starts a RETR that is to be read to its end, with `questions` behind it where this server answers them there. [`ActiveTransfer::answers`] has what was said.
+    /// Whether these commands can go in one packet on this session, and what is behind a transfer in it is answered behind that.
+    pub fn queues<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> bool {
+        self.session().is_known_to_queue() && fit_together(commands)
+    }
+
+    /// Starts a transfer that is to be read to its end, with `questions` behind it where this server answers them there.
+    /// [`ActiveTransfer::answers`] has what was said.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -27,17 +33,42 @@ impl Lease {
         questions: &[Command],
         deadline: Instant,
     ) -> Result<ActiveTransfer, PoolError> {
-        let session = self.session();
-        let is_queued = session.is_known_to_queue() && fit_together(prelude.iter().chain([&command]).chain(questions));
+        self.start_whole_with(prelude, command, questions, false, deadline)
+    }
+
+    /// The same for a listing, whose questions are some work for the server: the next data connection comes about meanwhile, and what the answers
+    /// hold cannot stand in the place of its address.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_listing(
+        &mut self,
+        prelude: &[Command],
+        command: Command,
+        questions: &[Command],
+        deadline: Instant,
+    ) -> Result<ActiveTransfer, PoolError> {
+        self.start_whole_with(prelude, command, questions, true, deadline)
+    }
+
+    fn start_whole_with(
+        &mut self,
+        prelude: &[Command],
+        command: Command,
+        questions: &[Command],
+        is_next_first: bool,
+        deadline: Instant,
+    ) -> Result<ActiveTransfer, PoolError> {
+        let is_queued = self.queues(prelude.iter().chain([&command]).chain(questions));
         let behind = if is_queued { questions.to_vec() } else { Vec::new() };
         let (prelude, direction) = (prelude.to_vec(), Direction::Receive);
-        let plan = Plan { prelude, command, behind, is_whole: true, direction, deadline };
-        ActiveTransfer::start(session, plan)
+        let plan = Plan { prelude, command, behind, is_next_first, is_whole: true, direction, deadline };
+        ActiveTransfer::start(self.session(), plan)
     }
 }
 
 impl ActiveTransfer {
-    /// The answers to what was asked behind it, all from behind its end; none where that is not proved.
+    /// The answers to what was asked behind it, all from behind its end; none where that is not proved, or where it was begun once more.
     pub fn answers(&mut self) -> Vec<Reply> {
         let behind = std::mem::take(&mut self.behind);
         if behind.is_empty() {
@@ -46,7 +77,13 @@ impl ActiveTransfer {
         let answers = wait_for_all(behind.into_iter(), after(self.session.options().deadlines.reply));
         let is_completion = |reply: &Reply| matches!(reply.code().number(), 226 | 250);
         let has_ended = self.transfer == Transfer::Complete && self.completion.as_ref().is_some_and(is_completion);
-        let is_in_step = !self.session.note_lost_step();
+        // Behind 226 all is in order, which no answer has; what does not fit then is what some answer held.
+        let is_in_step = match &self.completion {
+            Some(reply) if has_ended && self.is_announced && reply.code().number() == 226 => {
+                !self.session.has_lost_step()
+            }
+            _ => !self.session.note_lost_step(),
+        };
         if is_in_step && self.is_announced && has_ended { answers } else { Vec::new() }
     }
 

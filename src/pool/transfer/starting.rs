@@ -32,20 +32,21 @@ pub(super) struct Starting {
 }
 
 impl Starting {
-    /// Sends all in one packet, and checks the replies of what goes before the command.
+    /// Sends all in one packet, and checks the replies of what goes before the command. `next` is the place, in what goes behind it, of the
+    /// question for the next data connection.
     pub(super) fn ask_at_once(
         &mut self,
         mut commands: Vec<Command>,
         command: Command,
         behind: Vec<Command>,
-        asks_for_next: bool,
+        next: Option<usize>,
         tls: &DataTls,
     ) -> Result<(Ticket, Vec<Ticket>), PoolError> {
         let verbs: Vec<_> = commands.iter().map(Command::verb).collect();
         commands.push(command);
         commands.extend(behind);
         let mut tickets = self.session.control().send(&commands, self.deadline)?;
-        let mut behind = tickets.split_off(tickets.len().min(verbs.len() + 1));
+        let behind = tickets.split_off(tickets.len().min(verbs.len() + 1));
         let Some(ticket) = tickets.pop() else {
             return Err(PoolError::TimedOut { during: "sending a command", sent: false });
         };
@@ -60,7 +61,7 @@ impl Starting {
             let reply = prelude.wait(self.deadline)?;
             if let Err(error) = self.check_prelude(verb, reply) {
                 // The transfer begins all the same, and not as it was meant.
-                let next = if asks_for_next { behind.pop() } else { None };
+                let next = next.and_then(|place| behind.into_iter().nth(place));
                 if let Err(failure) = self.abandon(ticket, next) {
                     tracing::debug!("the session of a refused transfer is given up: {failure}");
                 }
