@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ftpfs::pool::ServerOptions;
 use ftpfs::protocol::{RemotePath, Secret};
-use ftpfs::remote::{FtpRemote, Remote as _, RemoteError};
+use ftpfs::remote::{FtpRemote, ReadStream, Remote as _, RemoteError};
 use scripted_server::{Answer, Dialogue, ScriptedServer};
 use servers::{PASSWORD, Server, ServerKind, ServerSettings, TlsSettings, TlsVersion, USER};
 
@@ -138,8 +138,12 @@ fn connect_with(server: &ScriptedServer, change: impl FnOnce(&mut ServerOptions)
 
 /// Reads exactly a range, as the reader does, and drops the stream.
 fn read(remote: &FtpRemote, range: Range<u64>) -> Result<Vec<u8>, RemoteError> {
-    let mut stream = remote.open_range(&path(), range.clone())?;
-    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap()];
+    let stream = remote.open_range(&path(), range.clone())?;
+    read_on(stream, usize::try_from(range.end - range.start).unwrap())
+}
+
+fn read_on(mut stream: Box<dyn ReadStream>, len: usize) -> Result<Vec<u8>, RemoteError> {
+    let mut bytes = vec![0; len];
     let mut filled = 0;
     while filled < bytes.len() {
         match stream.read(&mut bytes[filled..])? {
@@ -272,6 +276,27 @@ fn server_that_falls_silent_in_a_proof_has_a_session_for_three_seconds_and_no_lo
         // Nobody knows what that session would say next.
         assert!(remote.open_read(&path(), 0).unwrap().read(&mut [0; 10]).unwrap() > 0, "{rang:?}");
     }
+}
+
+#[test]
+fn ranges_are_proved_though_others_wait_for_the_connection() {
+    let content = content();
+    let server = server(Rang::Right, content.clone(), Arc::default());
+    let remote = connect_with(&server, |options| options.connections_max = 2);
+    read_until(&remote, &content, || server.count("RANG") >= 1);
+    thread::scope(|scope| {
+        let stream = remote.open_range(&path(), 50_000..50_100).unwrap();
+        let waiting = scope.spawn(|| read(&remote, 70_000..70_100));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !stream.is_wanted() {
+            assert!(Instant::now() < deadline, "nobody wants the connection");
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        assert_eq!(read_on(stream, 100).unwrap(), expected(&content, &(50_000..50_100)));
+        assert_eq!(waiting.join().unwrap().unwrap(), expected(&content, &(70_000..70_100)));
+    });
+    // But for the first byte and the last one.
+    assert_eq!(server.count("RANG 50001 50098"), 1, "{:?}", server.commands());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use far_session::{MANNERS, Manner};
 use ftpfs::filesystem::{Access, Filesystem, FilesystemOptions, InodeNumber, LookupResult, OpenFlags};
 use ftpfs::pool::ServerOptions;
 use ftpfs::protocol::RemotePath;
-use ftpfs::remote::{Errand, FtpRemote, OperationKind, ReadStream, Remote, WriteMode};
+use ftpfs::remote::{Errand, Extent, FtpRemote, OperationKind, ReadStream, Remote, WriteMode};
 
 #[path = "support/far_server.rs"]
 mod far_server;
@@ -415,6 +415,39 @@ fn file_fetched_ahead_is_told_of_in_the_same_round_trip() {
         // Where the answer would come before the file has, it is not asked for there.
         assert_eq!(size, (!manner.answers_during_transfers).then_some(7), "{}", manner.name);
         assert_eq!((passed, counted(&remote, OperationKind::Read) - before), (1, 1), "{}", manner.name);
+    }
+}
+
+#[test]
+fn file_that_is_read_is_told_of_in_the_same_round_trip() {
+    for manner in MANNERS {
+        let server = start(manner);
+        let remote = used(&server);
+        assert!(remote.tells_with_reads(&path("/large")), "{}", manner.name);
+        for extent in [Extent::From(500_000), Extent::Range(700_000..700_100), Extent::From(0)] {
+            for is_due in [true, false] {
+                server.settle();
+                let questions = || server.seen().iter().filter(|seen| seen.command.ends_with(" /large")).count();
+                let before = questions();
+                let open = || {
+                    let (mut stream, told) = remote.open_and_ask(&path("/large"), extent.clone(), &|| is_due).unwrap();
+                    assert!(stream.read(&mut [0; 100]).unwrap() > 0);
+                    (stream, told.and_then(|told| told.entry.size))
+                };
+                let ((stream, size), passed) = server.round_trips(open);
+                assert_eq!(size, is_due.then_some(1_000_000), "{}, {extent:?}", manner.name);
+                assert_eq!(passed, 1, "{}, {extent:?}, {is_due}", manner.name);
+                let asked = if !is_due {
+                    0
+                } else if manner.has_facts {
+                    1
+                } else {
+                    2
+                };
+                assert_eq!(questions() - before, 1 + asked, "{}, {extent:?}", manner.name);
+                drop(stream);
+            }
+        }
     }
 }
 

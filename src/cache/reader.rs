@@ -218,6 +218,11 @@ impl Shared {
         self.with_state(|state, _| state.unconfirmed(key, Instant::now()))
     }
 
+    /// Whether it is to be asked for with a transfer that begins now, so that it does not become too old on the way.
+    pub(super) fn is_confirmation_due(self: &Arc<Self>, key: StreamKey) -> bool {
+        self.with_state(|state, _| state.is_confirmation_due(key, Instant::now()))
+    }
+
     /// The server was asked at `asked` and has this version.
     pub(super) fn confirmed(self: &Arc<Self>, key: StreamKey, asked: Instant) {
         self.with_state(|state, _| state.confirmed(key, asked));

@@ -224,8 +224,17 @@ impl State {
 
     /// The version of a stream's track, where it is too long ago that the server was known to have it.
     pub(super) fn unconfirmed(&mut self, key: StreamKey, now: Instant) -> Option<FileVersion> {
+        self.confirmed_before(key, self.options.version_ttl, now)
+    }
+
+    /// Whether that would be so when half of the time is over that it may hold: as long as a transfer may take to begin.
+    pub(super) fn is_confirmation_due(&mut self, key: StreamKey, now: Instant) -> bool {
+        self.confirmed_before(key, self.options.version_ttl / 2, now).is_some()
+    }
+
+    fn confirmed_before(&mut self, key: StreamKey, age_max: Duration, now: Instant) -> Option<FileVersion> {
         let track = find(&mut self.tracks, key.file, key.version)?;
-        let is_old = |confirmed| now.saturating_duration_since(confirmed) > self.options.version_ttl;
+        let is_old = |confirmed| now.saturating_duration_since(confirmed) > age_max;
         track.confirmed.is_none_or(is_old).then(|| track.version.clone())
     }
 

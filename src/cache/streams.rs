@@ -25,7 +25,7 @@ use super::readahead::{FAR_LEN, NEAR_LEN, WINDOW_LEN_START, page_end, page_start
 use super::reader::{FileId, Shared};
 use super::version::FileVersion;
 use crate::protocol::RemotePath;
-use crate::remote::{Connections, Errand, ReadStream, RemoteError, RemoteResult};
+use crate::remote::{Connections, Errand, Extent, ReadStream, RemoteError, RemoteResult};
 
 /// How long a stripe waits for a connection to be logged in.
 const STRIPE_PATIENCE: Duration = Duration::from_secs(3);
@@ -235,13 +235,21 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
     if !delay.is_zero() {
         thread::sleep(delay);
     }
-    if let Some(version) = shared.unconfirmed(key) {
+    // Where the answer comes with the first bytes nothing is asked before.
+    let is_told_with_it = shared.remote().tells_with_reads(path);
+    if !is_told_with_it && let Some(version) = shared.unconfirmed(key) {
         confirm_version(shared, key, path, &version)?;
     }
     let Some(beginning) = shared.stream_begins(key, thread::current()) else { return Ok(()) };
-    let Some(stream) = open(shared, path, &beginning)? else { return Ok(()) };
-    let mut stream = reopen_if_unconfirmed(shared, key, path, &beginning, stream)?;
-    confirm_again(shared, key, path, &beginning)?;
+    let mut stream = match open(shared, key, path, &beginning)? {
+        None => return Ok(()),
+        Some((stream, true)) => stream,
+        Some((stream, false)) => {
+            let stream = reopen_if_unconfirmed(shared, key, path, &beginning, is_told_with_it, stream)?;
+            confirm_again(shared, key, path, &beginning)?;
+            stream
+        }
+    };
     let me = thread::current();
     stream.on_wanted(Box::new(move || me.unpark()));
     loop {
@@ -259,35 +267,55 @@ fn bring_blocks(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, delay: 
     }
 }
 
-/// Begins the transfer; `None` where nothing that nobody waits for can be begun now.
-fn open(shared: &Shared, path: &RemotePath, beginning: &Beginning) -> RemoteResult<Option<Box<dyn ReadStream>>> {
+/// Begins the transfer, and says whether the server has told with it that it has this version; `None` where nothing that nobody waits for can be
+/// begun now.
+///
+/// # Errors
+/// [`RemoteError::Changed`] where the server tells of another version with it.
+fn open(
+    shared: &Arc<Shared>,
+    key: StreamKey,
+    path: &RemotePath,
+    beginning: &Beginning,
+) -> RemoteResult<Option<(Box<dyn ReadStream>, bool)>> {
     let range = beginning.range.clone();
-    match beginning.kind {
+    let extent = match beginning.kind {
         // A range that ends with the file would not show that there is no more of it.
-        Kind::Pick if beginning.is_to_the_end => shared.remote().open_read(path, range.start).map(Some),
+        Kind::Pick if beginning.is_to_the_end => Extent::From(range.start),
         // One block, which nobody stops in the middle of.
-        Kind::InOrder if range.start == 0 && beginning.version.size <= BLOCK_LEN as u64 => {
-            shared.remote().open_read_whole(path).map(Some)
-        }
-        Kind::InOrder => shared.remote().open_read(path, range.start).map(Some),
-        Kind::Pick => shared.remote().open_range(path, range).map(Some),
+        Kind::InOrder if range.start == 0 && beginning.version.size <= BLOCK_LEN as u64 => Extent::Whole,
+        Kind::InOrder => Extent::From(range.start),
+        Kind::Pick => Extent::Range(range),
         Kind::Stripe => {
             let connection = shared.remote().idle_connection(Errand::Read, STRIPE_PATIENCE);
-            connection.map(|connection| connection.open_range(path, range)).transpose()
+            let stream = connection.map(|connection| connection.open_range(path, range)).transpose()?;
+            return Ok(stream.map(|stream| (stream, false)));
         }
+    };
+    let (stream, told) = shared.remote().open_and_ask(path, extent, &|| shared.is_confirmation_due(key))?;
+    let told = told.and_then(|told| Some((FileVersion::of(&told.entry)?, told.at)));
+    match &told {
+        Some((now, _)) if !now.agrees_with(&beginning.version) => return Err(RemoteError::Changed),
+        Some((_, at)) => shared.confirmed(key, *at),
+        None => {}
     }
+    Ok(Some((stream, told.is_some())))
 }
 
-/// A range may have a connection that was lent briefly, and then perhaps the last one that questions could go over: where it has had to wait for that so
-/// long that the version has to be asked for, it is given back before, and the transfer begun anew on another one.
+/// Where the version has still to be asked for, though the transfer has its connection, and that may be the last one that questions could go over: it is
+/// given back before, and the transfer begun anew. A range may have one that was lent briefly, and have waited long for it; and with one connection
+/// there is no other, where the server has not told with the transfer what it was to tell.
 fn reopen_if_unconfirmed(
     shared: &Arc<Shared>,
     key: StreamKey,
     path: &RemotePath,
     beginning: &Beginning,
+    is_told_with_it: bool,
     stream: Box<dyn ReadStream>,
 ) -> RemoteResult<Box<dyn ReadStream>> {
-    if beginning.kind != Kind::Pick || beginning.is_to_the_end {
+    let may_be_brief = beginning.kind == Kind::Pick && !beginning.is_to_the_end;
+    let was_not_asked = || is_told_with_it && shared.remote().connections().is_some_and(may_wait);
+    if !may_be_brief && !was_not_asked() {
         return Ok(stream);
     }
     let Some(version) = shared.unconfirmed(key) else { return Ok(stream) };
@@ -299,9 +327,6 @@ fn reopen_if_unconfirmed(
 /// Asks once more, before a byte is handed on, where the transfer has had to wait for its connection; behind a stripe always, since it is read
 /// beside others.
 fn confirm_again(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, beginning: &Beginning) -> RemoteResult<()> {
-    // With one connection the transfer has it, and the question would wait for its end. Whether there may be a second one is known once it is
-    // there, or is lent for a moment.
-    let may_wait = |is: Connections| is.ceiling < 2 || (!is.shared && is.idle == 0 && is.brief == 0);
     if shared.remote().connections().is_some_and(may_wait) {
         return Ok(());
     }
@@ -310,6 +335,12 @@ fn confirm_again(shared: &Arc<Shared>, key: StreamKey, path: &RemotePath, beginn
         None if beginning.kind == Kind::Stripe => confirm_version(shared, key, path, &beginning.version),
         None => Ok(()),
     }
+}
+
+/// With one connection the transfer has it, and a question would wait for its end. Whether there may be a second one is known once it is there, or is
+/// lent for a moment.
+fn may_wait(connections: Connections) -> bool {
+    connections.ceiling < 2 || (!connections.shared && connections.idle == 0 && connections.brief == 0)
 }
 
 /// Makes sure that the server still has the version whose blocks a stream is to bring. Its size alone, which is proved at

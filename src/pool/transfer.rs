@@ -77,6 +77,8 @@ pub struct ActiveTransfer {
     is_on_spare: bool,
     /// How to begin it once more: it runs on a spare that has not carried a byte yet.
     again: Option<Plan>,
+    /// The answers to the questions before it.
+    told: Vec<Reply>,
     /// The questions behind it.
     behind: Vec<Ticket>,
     /// The question for the next transfer's data connection, in its packet. The session's once the last reply has come; of a
@@ -109,7 +111,8 @@ struct Plan {
 
 impl Lease {
     /// Starts a transfer: `prelude` (REST, RANG, CWD), then `command`. Returns when the server has agreed to all of them
-    /// and the data connection stands.
+    /// and the data connection stands. Questions about the file may stand before all else: whatever is said to them, the transfer
+    /// begins, and [`ActiveTransfer::told`] has it.
     ///
     /// # Errors
     /// - [`PoolError::Refused`]: which verb, and the reply. The session can be used again.
@@ -202,7 +205,8 @@ impl ActiveTransfer {
         let asks_for_next = next.is_some();
         let place = if is_next_first { 0 } else { behind.len() };
         behind.splice(place..place, next);
-        let mut starting = Starting { session, opening: Some(opening), deadline, is_at_once: false, is_whole };
+        let mut starting =
+            Starting { session, opening: Some(opening), deadline, is_at_once: false, is_whole, told: Vec::new() };
         let verb = command.verb();
         let (ticket, mut behind) = match direction {
             Direction::Receive => {
@@ -211,6 +215,7 @@ impl ActiveTransfer {
             Direction::Send => (starting.ask_in_turn(&commands, command)?, Vec::new()),
         };
         let mut active = Self::requested(&starting.session, ticket, verb, tls, expected);
+        active.told = std::mem::take(&mut starting.told);
         active.is_on_spare = again.is_some();
         active.again = again;
         active.next = (asks_for_next && place < behind.len()).then(|| behind.remove(place));
@@ -234,6 +239,7 @@ impl ActiveTransfer {
             failure: None,
             is_on_spare: false,
             again: None,
+            told: Vec::new(),
             behind: Vec::new(),
             next: None,
             is_superseded: false,
@@ -256,6 +262,11 @@ impl ActiveTransfer {
 
     fn is_late(&self) -> bool {
         self.end_by.is_some_and(|end| remaining(end).is_none())
+    }
+
+    /// What was said to the questions before it, in their order.
+    pub fn told(&self) -> &[Reply] {
+        &self.told
     }
 
     /// Reads the next bytes, waiting at most for the data deadline. 0 is the end, and proved: the data connection
@@ -283,6 +294,9 @@ impl ActiveTransfer {
         let spare = Self::take_spare(&self.session, &plan);
         let mut fresh = Self::start_on(Arc::clone(&self.session), plan, spare, None)?;
         fresh.end_by = self.end_by;
+        if fresh.told != self.told {
+            return Err(PoolError::Broken { reason: String::from("the file is another one than when it was begun") });
+        }
         self.is_superseded = true;
         *self = fresh;
         Ok(())

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked::Question;
 use super::error::RemoteResult;
 use super::server::Server;
 use super::{
-    Abilities, Connections, Errand, IdleConnection, Listing, ReadStream, Remote, Space, WriteMode, WriteStream,
-    counted, idle, ranges, read_range, store,
+    Abilities, Connections, Errand, Extent, IdleConnection, Listing, ReadStream, Remote, Space, Told, WriteMode,
+    WriteStream, counted, idle, ranges, read_range, store,
 };
 use crate::pool::{OperationKind, Pool, ServerOptions, TlsFindings, Verdict};
 use crate::protocol::{Entry, Name, RemotePath, Timestamp};
@@ -91,21 +92,37 @@ impl Remote for FtpRemote {
     }
 
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
-        let deadline = self.server.deadline();
-        counted::read(&self.server, || read_range::open_read(&self.server, path, offset, deadline))
+        Ok(self.open_and_ask(path, Extent::From(offset), &|| false)?.0)
     }
 
     fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
-        let deadline = self.server.deadline();
-        counted::read(&self.server, || read_range::open_read_whole(&self.server, path, deadline))
+        Ok(self.open_and_ask(path, Extent::Whole, &|| false)?.0)
     }
 
     fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
-        let deadline = self.server.deadline();
-        counted::read(&self.server, || match ranges::open(&self.server, path, &range, deadline)? {
-            Some(stream) => Ok(stream),
-            None => read_range::open_read(&self.server, path, range.start, deadline),
-        })
+        Ok(self.open_and_ask(path, Extent::Range(range), &|| false)?.0)
+    }
+
+    fn open_and_ask(
+        &self,
+        path: &RemotePath,
+        extent: Extent,
+        is_due: &dyn Fn() -> bool,
+    ) -> RemoteResult<(Box<dyn ReadStream>, Option<Told>)> {
+        let (server, deadline, mut question) = (&self.server, self.server.deadline(), Question::new(is_due));
+        let stream = counted::read(server, || match &extent {
+            Extent::From(offset) => read_range::open_read(server, path, *offset, &mut question, deadline),
+            Extent::Whole => read_range::open_read_whole(server, path, &mut question, deadline),
+            Extent::Range(range) => match ranges::open(server, path, range, &mut question, deadline)? {
+                Some(stream) => Ok(stream),
+                None => read_range::open_read(server, path, range.start, &mut question, deadline),
+            },
+        })?;
+        Ok((stream, question.told(server, path)?))
+    }
+
+    fn tells_with_reads(&self, path: &RemotePath) -> bool {
+        self.server.tells_with_reads(path)
     }
 
     fn open_write(&self, path: &RemotePath, mode: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::WriteMode;
+use super::asked::Question;
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::server::{Server, temporary_path};
@@ -135,7 +136,7 @@ impl Server {
 
     /// What a small file of our own holds; one byte more than is expected at most.
     fn read_few(self: &Arc<Self>, path: &RemotePath, expected_len: usize, deadline: Instant) -> RemoteResult<Vec<u8>> {
-        let mut stream = open_read(self, path, 0, deadline)?;
+        let mut stream = open_read(self, path, 0, &mut Question::none(), deadline)?;
         let (mut bytes, mut buffer) = (Vec::new(), [0; 64]);
         while bytes.len() <= expected_len {
             match stream.read(&mut buffer)? {

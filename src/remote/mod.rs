@@ -6,6 +6,7 @@
 //! A program that wants an FTP client uses this module alone: [`FtpRemote::connect`] with [`ServerOptions`], then the methods
 //! of [`Remote`] and [`FileTransfers`]. What they take and give from the layers below is named here again.
 
+mod asked;
 mod counted;
 pub mod error;
 mod file_transfers;
@@ -39,6 +40,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub use crate::pool::{Connections, OperationCount, OperationKind, TrafficCount, counted_as};
+pub use asked::Told;
 pub use error::{RemoteError, RemoteResult};
 pub use file_transfers::{FileTransfers, TransferError};
 pub use ftp::FtpRemote;
@@ -171,6 +173,17 @@ pub struct Abilities {
     pub restart: bool,
 }
 
+/// What is wanted of a file, as [`Remote::open_and_ask`] begins to read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// From this byte on: [`Remote::open_read`].
+    From(u64),
+    /// All of it: [`Remote::open_read_whole`].
+    Whole,
+    /// These bytes: [`Remote::open_range`].
+    Range(Range<u64>),
+}
+
 /// One RETR under way. Dropping it stops the transfer.
 pub trait ReadStream: Send {
     /// Reads the next bytes into `buffer` and returns how many; waits at most for the data deadline.
@@ -295,6 +308,33 @@ pub trait Remote: Send + Sync {
     /// As for [`Self::open_read`].
     fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
         self.open_read(path, range.start)
+    }
+
+    /// Starts reading, and asks what the file is in the same packet, before all else: where `is_due` says so once there is a connection, and
+    /// where that costs no round trip of its own. The answer is of what the file was just before it was opened; `None` where there is none,
+    /// which means nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::open_read`].
+    fn open_and_ask(
+        &self,
+        path: &RemotePath,
+        extent: Extent,
+        is_due: &dyn Fn() -> bool,
+    ) -> RemoteResult<(Box<dyn ReadStream>, Option<Told>)> {
+        let _ = is_due;
+        let stream = match extent {
+            Extent::From(offset) => self.open_read(path, offset),
+            Extent::Whole => self.open_read_whole(path),
+            Extent::Range(range) => self.open_range(path, range),
+        };
+        Ok((stream?, None))
+    }
+
+    /// Whether [`Self::open_and_ask`] can bring an answer, so that nothing has to be asked before; memory only.
+    fn tells_with_reads(&self, path: &RemotePath) -> bool {
+        let _ = path;
+        false
     }
 
     /// Starts writing a file. Source: RFC 959 §4.1.3 (STOR, APPE).

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::ReadStream;
+use super::asked::Question;
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::{self, FtpReadStream};
 use super::server::Server;
@@ -122,6 +123,7 @@ pub(super) fn open(
     server: &Arc<Server>,
     path: &RemotePath,
     range: &Range<u64>,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> RemoteResult<Option<Box<dyn ReadStream>>> {
     let profile = server.profile();
@@ -140,7 +142,7 @@ pub(super) fn open(
             let may_take_ranges = profile.kind() == ServerKind::ProFtpd
                 && server.pool.options().pipelining
                 && !profile.pipelining.is_no();
-            return if may_take_ranges { open_and_prove(server, path, range, deadline) } else { Ok(None) };
+            return if may_take_ranges { open_and_prove(server, path, range, question, deadline) } else { Ok(None) };
         }
         Verdict::No => return Ok(None),
     }
@@ -148,7 +150,9 @@ pub(super) fn open(
         if !takes_ranges(&lease) {
             return Ok(None);
         }
-        let transfer = start_range(&mut lease, path, range, deadline)?;
+        let before = question.commands(server, &lease, path);
+        let transfer = start_range(&mut lease, before, path, range, deadline)?;
+        question.hear(&transfer);
         Ok(Some((lease, transfer)))
     };
     let stay = Stay::brief_if(range.end - range.start <= BRIEF_LEN_MAX);
@@ -180,11 +184,13 @@ fn takes_ranges(lease: &Lease) -> bool {
 
 fn start_range(
     lease: &mut Lease,
+    before: Vec<Command>,
     path: &RemotePath,
     range: &Range<u64>,
     deadline: Instant,
 ) -> Result<ActiveTransfer, PoolError> {
-    let prelude = [Command::Rang { first: range.start, last: range.end.saturating_sub(1) }];
+    let mut prelude = before;
+    prelude.push(Command::Rang { first: range.start, last: range.end.saturating_sub(1) });
     lease.start_whole(&prelude, Command::Retr(path.clone()), deadline)
 }
 
@@ -212,6 +218,7 @@ fn open_and_prove(
     server: &Arc<Server>,
     path: &RemotePath,
     range: &Range<u64>,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> RemoteResult<Option<Box<dyn ReadStream>>> {
     if range.end - range.start < PROOF_LEN_MIN || !server.known.ranges.begin() {
@@ -220,7 +227,7 @@ fn open_and_prove(
     let running = Running(Arc::clone(server));
     let started = server.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |lease| {
         let is_fit = takes_ranges(&lease);
-        is_fit.then(|| read_range::open_on(server, lease, path, range.start, deadline)).transpose()
+        is_fit.then(|| read_range::open_on(server, lease, path, range.start, question, deadline)).transpose()
     });
     match started {
         Ok(stream) => Ok(stream.map(|stream| {
@@ -252,12 +259,9 @@ impl ReadStream for ProvingStream {
 }
 
 impl Drop for ProvingStream {
-    /// Nobody waits for it any more: what was wanted is there.
+    /// What was wanted is there. Who waits for the session waits for two round trips more, twice in a mount; each read saves as many from then on.
     fn drop(&mut self) {
         let Some(mut lease) = self.stream.stop() else { return };
-        if lease.is_wanted() {
-            return;
-        }
         let len = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
         self.bytes.truncate(len);
         if let Err(error) = self.server.prove_ranges(&mut lease, &self.path, self.range.start, &self.bytes) {
@@ -298,7 +302,7 @@ fn read_range(
     range: &Range<u64>,
     deadline: Instant,
 ) -> Result<Vec<u8>, PoolError> {
-    let mut transfer = start_range(lease, path, range, deadline)?;
+    let mut transfer = start_range(lease, Vec::new(), path, range, deadline)?;
     transfer.end_by(deadline);
     let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len.saturating_add(1)];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ReadStream;
+use super::asked::Question;
 use super::error::{RemoteError, RemoteResult};
 use super::refusal::Purpose;
 use super::server::Server;
@@ -41,9 +42,10 @@ pub(super) fn open_read(
     server: &Arc<Server>,
     path: &RemotePath,
     offset: u64,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> RemoteResult<Box<dyn ReadStream>> {
-    open(server, path, offset, false, deadline)
+    open(server, path, offset, false, question, deadline)
 }
 
 /// Starts reading a whole file.
@@ -53,9 +55,10 @@ pub(super) fn open_read(
 pub(super) fn open_read_whole(
     server: &Arc<Server>,
     path: &RemotePath,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> RemoteResult<Box<dyn ReadStream>> {
-    open(server, path, 0, true, deadline)
+    open(server, path, 0, true, question, deadline)
 }
 
 fn open(
@@ -63,6 +66,7 @@ fn open(
     path: &RemotePath,
     offset: u64,
     is_whole: bool,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> RemoteResult<Box<dyn ReadStream>> {
     if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
@@ -73,7 +77,7 @@ fn open(
     for _ in 0..2 {
         // Still unknown after the try: the file was too short, or changed; this time without it.
         let restart_offset = if server.profile().restart.is_yes() { offset } else { 0 };
-        match server.start_reading(path, restart_offset, is_whole, deadline) {
+        match server.start_reading(path, restart_offset, is_whole, question, deadline) {
             Ok((lease, transfer)) => {
                 stream.lease = Some(lease);
                 stream.transfer = Some(transfer);
@@ -109,7 +113,7 @@ pub(super) fn open_range_on(
     if offset > 0 && !server.profile().restart.is_yes() {
         return Err(RemoteError::Unsupported { what: "reading from an offset" });
     }
-    Ok(Box::new(open_on(server, lease, path, offset, server.deadline())?))
+    Ok(Box::new(open_on(server, lease, path, offset, &mut Question::none(), server.deadline())?))
 }
 
 /// Starts reading at `offset`, on a session that the caller has and where that is proved to work.
@@ -121,27 +125,11 @@ pub(super) fn open_on(
     lease: Lease,
     path: &RemotePath,
     offset: u64,
+    question: &mut Question<'_>,
     deadline: Instant,
 ) -> Result<FtpReadStream, PoolError> {
-    let (lease, transfer) = start_reading_on(lease, path, offset, false, deadline)?;
+    let (lease, transfer) = server.start_reading_on(lease, path, offset, false, question, deadline)?;
     Ok(FtpReadStream { transfer: Some(transfer), lease: Some(lease), ..FtpReadStream::new(server, path, offset) })
-}
-
-fn start_reading_on(
-    mut lease: Lease,
-    path: &RemotePath,
-    offset: u64,
-    is_whole: bool,
-    deadline: Instant,
-) -> Result<(Lease, ActiveTransfer), PoolError> {
-    let prelude = [Command::Rest(offset)];
-    let prelude = if offset > 0 { &prelude[..] } else { &[] };
-    let command = Command::Retr(path.clone());
-    let transfer = match is_whole {
-        true => lease.start_whole(prelude, command, deadline)?,
-        false => lease.start(prelude, command, Direction::Receive, deadline)?,
-    };
-    Ok((lease, transfer))
 }
 
 impl Server {
@@ -167,11 +155,34 @@ impl Server {
         path: &RemotePath,
         offset: u64,
         is_whole: bool,
+        question: &mut Question<'_>,
         deadline: Instant,
     ) -> Result<(Lease, ActiveTransfer), PoolError> {
         self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |lease| {
-            start_reading_on(lease, path, offset, is_whole, deadline)
+            self.start_reading_on(lease, path, offset, is_whole, question, deadline)
         })
+    }
+
+    fn start_reading_on(
+        &self,
+        mut lease: Lease,
+        path: &RemotePath,
+        offset: u64,
+        is_whole: bool,
+        question: &mut Question<'_>,
+        deadline: Instant,
+    ) -> Result<(Lease, ActiveTransfer), PoolError> {
+        let mut prelude = question.commands(self, &lease, path);
+        if offset > 0 {
+            prelude.push(Command::Rest(offset));
+        }
+        let command = Command::Retr(path.clone());
+        let transfer = match is_whole {
+            true => lease.start_whole(&prelude, command, deadline)?,
+            false => lease.start(&prelude, command, Direction::Receive, deadline)?,
+        };
+        question.hear(&transfer);
+        Ok((lease, transfer))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::asked::Question;
 use super::error::{RemoteError, RemoteResult};
 use super::read_range::open_read;
 use super::refusal::Purpose;
@@ -439,7 +440,8 @@ impl FtpWriteStream {
     /// Reads back what was sent: where somebody on the way ends a data connection in order, the server takes that for the end,
     /// and says 226.
     fn prove_content(&self) -> RemoteResult<()> {
-        let mut stream = open_read(&self.server, &self.path, self.start(), self.server.deadline())?;
+        let mut stream =
+            open_read(&self.server, &self.path, self.start(), &mut Question::none(), self.server.deadline())?;
         let (mut left, mut checksum, mut buffer) = (self.sent, 0, vec![0; READ_BACK_LEN]);
         while left > 0 {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());

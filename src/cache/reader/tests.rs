@@ -11,12 +11,14 @@ use super::super::blocks::BLOCK_LEN;
 use super::*;
 use crate::protocol::{Entry, EntryKind, Name, Timestamp};
 use crate::remote::{
-    Abilities, Connections, Errand, Fetched, IdleConnection, Listing, ReadStream, Space, WriteMode, WriteStream,
+    Abilities, Connections, Errand, Extent, Fetched, IdleConnection, Listing, ReadStream, Space, Told, WriteMode,
+    WriteStream,
 };
 
 mod at_random;
 mod bounds;
 mod on_disk;
+mod server;
 mod striped;
 mod versions;
 
@@ -62,6 +64,10 @@ struct Script {
     unique: Option<Box<[u8]>>,
     /// How often was asked which version there is.
     asked: usize,
+    /// Whether it can tell with a read which version there is; whether it does; how often it did.
+    can_tell: bool,
+    is_mute: bool,
+    told: usize,
     /// How many streams there were the last time.
     asked_beside: usize,
     /// Where each stream was opened.
@@ -178,6 +184,13 @@ impl Drop for ScriptedStream {
 }
 
 impl Script {
+    fn entry(&self, path: &RemotePath) -> RemoteResult<Entry> {
+        let mut entry = Entry::new(Name::new(b"a").unwrap(), EntryKind::File);
+        entry.size = Some(*self.lens.get(path.as_bytes()).ok_or(RemoteError::NotFound)?);
+        entry.unique = self.unique.clone();
+        Ok(entry)
+    }
+
     /// How long these bytes take.
     fn pause(&mut self, count: u64) -> Duration {
         let time = |rate| Duration::from_secs_f64(count as f64 / rate as f64);
@@ -189,113 +202,6 @@ impl Script {
         }
         let of_all = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         of_all.max(self.rate_each.map_or(Duration::ZERO, time))
-    }
-}
-
-impl IdleConnection for Server {
-    fn list(self: Box<Self>, _: &RemotePath) -> RemoteResult<Listing> {
-        unreachable!("a reader only reads")
-    }
-    fn fetch(self: Box<Self>, _: &RemotePath, _: u64) -> RemoteResult<Fetched> {
-        unreachable!("a reader reads ranges on these")
-    }
-    fn open_range(
-        self: Box<Self>,
-        path: &RemotePath,
-        range: std::ops::Range<u64>,
-    ) -> RemoteResult<Box<dyn ReadStream>> {
-        self.0.script.lock().stripes.push(range.clone());
-        Remote::open_read(&*self, path, range.start)
-    }
-}
-
-impl Remote for Server {
-    fn idle_connection(&self, _: Errand, _: Duration) -> Option<Box<dyn IdleConnection>> {
-        let has_idle = self.0.script.lock().has_idle;
-        has_idle.then(|| Box::new(Self(Arc::clone(&self.0))) as Box<dyn IdleConnection>)
-    }
-
-    fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
-        let mut script = self.0.script.lock();
-        script.opened.push(offset);
-        self.0.changed.notify_all();
-        while script.opening_held {
-            self.0.changed.wait(&mut script);
-        }
-        if !script.refusals.is_empty() {
-            return Err(script.refusals.remove(0));
-        }
-        let len = *script.lens.get(path.as_bytes()).ok_or(RemoteError::NotFound)?;
-        script.streams += 1;
-        script.streams_most = script.streams_most.max(script.streams);
-        let mut cut_at = None;
-        if let Some((after, times)) = script.cut_after.take() {
-            cut_at = Some(offset + after);
-            script.cut_after = (times > 1).then_some((after, times - 1));
-        }
-        self.0.changed.notify_all();
-        Ok(Box::new(ScriptedStream { scripted: Arc::clone(&self.0), position: offset, len, cut_at }))
-    }
-
-    fn connections(&self) -> Option<Connections> {
-        self.0.script.lock().connections.clone()
-    }
-
-    fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
-        self.0.script.lock().wholes += 1;
-        self.open_read(path, 0)
-    }
-
-    fn open_range(&self, path: &RemotePath, range: std::ops::Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
-        self.0.script.lock().ranges.push(range.clone());
-        self.open_read(path, range.start)
-    }
-
-    fn list(&self, _: &RemotePath) -> RemoteResult<Listing> {
-        unreachable!("a reader only reads")
-    }
-    fn stat(&self, path: &RemotePath) -> RemoteResult<Entry> {
-        let mut script = self.0.script.lock();
-        script.asked += 1;
-        script.asked_beside = script.streams;
-        let len = *script.lens.get(path.as_bytes()).ok_or(RemoteError::NotFound)?;
-        let mut entry = Entry::new(Name::new(b"a").unwrap(), EntryKind::File);
-        entry.size = Some(len);
-        entry.unique = script.unique.clone();
-        Ok(entry)
-    }
-    fn times(&self, _: &RemotePath, _: &[Name]) -> RemoteResult<Vec<Option<Timestamp>>> {
-        unreachable!("a reader only reads")
-    }
-    fn open_write(&self, _: &RemotePath, _: WriteMode) -> RemoteResult<Box<dyn WriteStream>> {
-        unreachable!("a reader only reads")
-    }
-    fn rename(&self, _: &RemotePath, _: &RemotePath) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn remove_file(&self, _: &RemotePath) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn remove_directory(&self, _: &RemotePath) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn make_directory(&self, _: &RemotePath) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn make_symlink(&self, _: &RemotePath, _: &[u8]) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn set_modified(&self, _: &RemotePath, _: Timestamp) -> RemoteResult<Timestamp> {
-        unreachable!("a reader only reads")
-    }
-    fn set_mode(&self, _: &RemotePath, _: u32) -> RemoteResult<()> {
-        unreachable!("a reader only reads")
-    }
-    fn space(&self, _: &RemotePath) -> RemoteResult<Option<Space>> {
-        unreachable!("a reader only reads")
-    }
-    fn abilities(&self) -> Abilities {
-        Abilities::default()
     }
 }
 

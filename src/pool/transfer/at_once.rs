@@ -157,7 +157,8 @@ impl ActiveTransfer {
         active.is_on_spare = is_on_spare;
         active.next = next;
         let (opening, is_at_once) = (Some(opening), true);
-        let starting = Starting { session: Arc::clone(session), opening, deadline, is_at_once, is_whole: false };
+        let starting =
+            Starting { session: Arc::clone(session), opening, deadline, is_at_once, is_whole: false, told: Vec::new() };
         let mut active = starting.begin(active, Direction::Send)?;
         let end = active.send_at_once(bytes, deadline);
         let answers = match &end {

@@ -29,6 +29,8 @@ pub(super) struct Starting {
     pub(super) is_at_once: bool,
     /// Whether the transfer is to be read to its end.
     pub(super) is_whole: bool,
+    /// What was said to the questions before it.
+    pub(super) told: Vec<Reply>,
 }
 
 impl Starting {
@@ -59,7 +61,9 @@ impl Starting {
         self.greet(tls)?;
         for (verb, prelude) in verbs.into_iter().zip(tickets) {
             let reply = prelude.wait(self.deadline)?;
-            if let Err(error) = self.check_prelude(verb, reply) {
+            if is_question(verb) {
+                self.told.push(reply);
+            } else if let Err(error) = self.check_prelude(verb, reply) {
                 // The transfer begins all the same, and not as it was meant.
                 let next = next.and_then(|place| behind.into_iter().nth(place));
                 if let Err(failure) = self.abandon(ticket, next) {
@@ -267,6 +271,11 @@ impl Starting {
             _ => error,
         }
     }
+}
+
+/// Whether the transfer begins whatever is said to it.
+fn is_question(verb: &str) -> bool {
+    matches!(verb, "MLST" | "SIZE" | "MDTM")
 }
 
 fn not_sent(error: PoolError) -> PoolError {
