@@ -22,6 +22,9 @@ const CONNECTIONS: usize = 8;
 /// Less than anybody would wait for a session, and more than being lent one takes.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
+/// So long what was lent is left alone.
+const A_QUANTUM: Duration = Duration::from_millis(200);
+
 fn server() -> ScriptedServer {
     ScriptedServer::serving(ORDERLY, |_, _| Answer::Default)
 }
@@ -47,11 +50,17 @@ fn ask(pool: &Pool) {
     assert_eq!(asked.unwrap().code().number(), 200);
 }
 
-/// A pool that has all its sessions, one of them for questions, and knows that brief leases are.
+/// A pool that has all its sessions, one of them for questions, and knows that brief leases are. They count as such for longer than
+/// any machine is busy.
 fn pool(server: &ScriptedServer, connections_max: usize) -> Arc<Pool> {
+    pool_that_waits(server, connections_max, Duration::from_secs(10))
+}
+
+fn pool_that_waits(server: &ScriptedServer, connections_max: usize, brief_wait: Duration) -> Arc<Pool> {
     let mut options = ServerOptions::new("127.0.0.1");
     options.port = server.port();
     options.connections_max = connections_max;
+    options.brief_wait = brief_wait;
     let pool = Pool::connect(options).unwrap();
     ask(&pool);
     drop(pool.brief(Purpose::Write, soon()).unwrap());
@@ -63,21 +72,16 @@ fn pool(server: &ScriptedServer, connections_max: usize) -> Arc<Pool> {
     pool
 }
 
-/// All sessions, by one way of asking; tried again where the machine was too busy to lend them in time.
+/// All sessions, by one way of asking.
 fn all(pool: &Pool, lend: impl Fn() -> Option<Lease>) -> Vec<Lease> {
-    let deadline = soon();
-    loop {
-        let leases: Vec<Lease> = (0..CONNECTIONS).map_while(|_| lend()).collect();
-        if leases.len() == CONNECTIONS {
-            assert!(!pool.connections().shared);
-            return leases;
-        }
-        assert!(Instant::now() < deadline, "{} leases: {:?}", leases.len(), pool.connections());
-    }
+    let leases: Vec<Lease> = (0..CONNECTIONS).map_while(|_| lend()).collect();
+    assert_eq!(leases.len(), CONNECTIONS, "{:?}", pool.connections());
+    assert!(!pool.connections().shared);
+    leases
 }
 
 fn all_briefly(pool: &Pool) -> Vec<Lease> {
-    all(pool, || pool.brief(Purpose::Write, a_moment()).ok())
+    all(pool, || pool.brief(Purpose::Write, soon()).ok())
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn what_is_brief_has_all_sessions_while_nobody_asks_a_question() {
     assert!(pool.connections().shared);
     drop(all_briefly(&pool));
     ask(&pool);
-    drop(all(&pool, || pool.idle(Stay::Brief, A_MOMENT)));
+    drop(all(&pool, || pool.idle(Stay::Brief, Duration::from_secs(20))));
     ask(&pool);
     assert_eq!(server.connections(), CONNECTIONS);
 }
@@ -97,17 +101,12 @@ fn six(pool: &Pool) -> Vec<Lease> {
     (2..CONNECTIONS).map(|_| pool.exclusive(Purpose::Read, soon()).unwrap()).collect()
 }
 
-/// The last two briefly; the second has the session for questions. Again where the machine was too busy for that.
+/// The last two briefly; the second has the session for questions.
 fn last_two(pool: &Pool) -> (Lease, Lease) {
-    let deadline = soon();
-    loop {
-        let first = pool.brief(Purpose::Write, soon()).unwrap();
-        if let Ok(second) = pool.brief(Purpose::Write, Instant::now() + A_MOMENT / 5) {
-            assert!(!pool.connections().shared, "it is the last one");
-            return (first, second);
-        }
-        assert!(Instant::now() < deadline, "{:?}", pool.connections());
-    }
+    let first = pool.brief(Purpose::Write, soon()).unwrap();
+    let second = pool.brief(Purpose::Write, soon()).unwrap();
+    assert!(!pool.connections().shared, "it is the last one");
+    (first, second)
 }
 
 #[test]
@@ -213,7 +212,7 @@ fn who_asks_while_brief_leases_have_all_takes_no_session_from_what_takes_long() 
     loop {
         let long = six(&pool);
         // So long that they could be told to give way.
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(A_QUANTUM);
         let begun = Instant::now();
         let brief = last_two(&pool);
         let is_told = thread::scope(|scope| {
@@ -225,11 +224,11 @@ fn who_asks_while_brief_leases_have_all_takes_no_session_from_what_takes_long() 
             is_told
         });
         drop(long);
-        if begun.elapsed() < Duration::from_millis(50) {
+        if begun.elapsed() < A_QUANTUM {
             assert!(!is_told);
             return;
         }
-        // The machine is too busy for them to count as brief.
+        // The machine is too busy: nobody knows any more whether they come back.
         assert!(Instant::now() < deadline);
     }
 }
@@ -266,33 +265,22 @@ fn who_asks_is_served_before_who_came_first_for_the_last_session() {
 fn who_waits_for_a_transfer_has_the_first_session_that_comes_back_from_guesses() {
     let server = server();
     let pool = pool(&server, CONNECTIONS);
-    let deadline = soon();
-    loop {
-        let begun = Instant::now();
-        let mut leases = all(&pool, || pool.idle(Stay::Brief, A_MOMENT));
-        let is_served_by_the_first = thread::scope(|scope| {
-            let waits = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop).unwrap());
-            wait_until("somebody", || leases.iter().any(Lease::is_wanted));
-            assert!(pool.idle(Stay::Brief, A_MOMENT).is_none(), "somebody waits");
-            let place = leases.iter().position(Lease::is_wanted).unwrap();
-            drop(leases.remove(place));
-            wait_until("the transfer", || waits.is_finished() || begun.elapsed() > A_MOMENT * 3);
-            let is_served = waits.is_finished();
-            leases.clear();
-            is_served
-        });
-        if is_served_by_the_first {
-            return;
-        }
-        // On a busy machine they count as slow by then.
-        assert!(Instant::now() < deadline, "it takes more than one");
-    }
+    let mut leases = all(&pool, || pool.idle(Stay::Brief, Duration::from_secs(20)));
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| pool.exclusive(Purpose::Listing, soon()).map(drop).unwrap());
+        wait_until("somebody", || leases.iter().any(Lease::is_wanted));
+        assert!(pool.idle(Stay::Brief, A_MOMENT).is_none(), "somebody waits");
+        let place = leases.iter().position(Lease::is_wanted).unwrap();
+        drop(leases.remove(place));
+        wait_until("the transfer", || waits.is_finished());
+        leases.clear();
+    });
 }
 
 #[test]
 fn brief_leases_that_take_long_leave_the_last_session() {
     let server = server();
-    let pool = pool(&server, CONNECTIONS);
+    let pool = pool_that_waits(&server, CONNECTIONS, Duration::from_millis(50));
     let slow = pool.brief(Purpose::Write, soon()).unwrap();
     // By more than what each of them may take.
     thread::sleep(Duration::from_millis(60) * u32::try_from(CONNECTIONS).unwrap());

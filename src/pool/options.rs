@@ -53,6 +53,8 @@ pub struct ServerOptions {
     pub refusal_min: Duration,
     /// The same after several refusals in a row; each time it doubles up to this.
     pub refusal_max: Duration,
+    /// So long who comes may have to wait until one of those that borrow a session briefly gives it back.
+    pub brief_wait: Duration,
 }
 
 /// Who opens data connections.
@@ -119,6 +121,7 @@ impl ServerOptions {
             ceiling_regrowth: Duration::from_secs(60),
             refusal_min: Duration::from_secs(30),
             refusal_max: Duration::from_secs(600),
+            brief_wait: Duration::from_millis(50),
         }
     }
 

@@ -152,7 +152,7 @@ impl Pool {
             patient: 0,
             next_number: 0,
             has_lent: false,
-            briefness: Briefness::default(),
+            briefness: Briefness::new(options.brief_wait),
             ceiling: Ceiling::new(options.connections_max, options.ceiling_regrowth),
             backoff: Backoff { failure: None, delay: Duration::ZERO, until: now },
             refused: None,

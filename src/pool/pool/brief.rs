@@ -14,9 +14,6 @@ use super::tidying::Idle;
 use super::{LeaseRecord, SharedSlot, State, Want};
 use crate::pool::session::Session;
 
-/// So long who comes may have to wait until one of the brief leases is over.
-const WAIT_MAX: Duration = Duration::from_millis(50);
-
 /// With so many connections all stays as it is: there are too few that could come back.
 const TOO_FEW: usize = 2;
 
@@ -37,13 +34,19 @@ impl Stay {
 }
 
 /// How long brief leases took lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Briefness {
+    /// So long who comes may have to wait until one of them is over.
+    wait_max: Duration,
     /// The longest, which counts a little less with each one since. `None` before the first.
     longest: Option<Duration>,
 }
 
 impl Briefness {
+    pub(super) fn new(wait_max: Duration) -> Self {
+        Self { wait_max, longest: None }
+    }
+
     pub(super) fn note(&mut self, took: Duration) {
         let before = self.longest.unwrap_or_default();
         self.longest = Some(took.max(before - before / 8));
@@ -62,12 +65,12 @@ impl State {
         let longest = under_way.map(|record| record.since.elapsed()).fold(longest, Duration::max);
         let others = self.leases.values().filter(|record| self.is_back_soon(record)).count();
         let count = others + usize::from(stay == Stay::Brief);
-        others > 0 && longest / u32::try_from(count).unwrap_or(u32::MAX) <= WAIT_MAX
+        others > 0 && longest / u32::try_from(count).unwrap_or(u32::MAX) <= self.briefness.wait_max
     }
 
     /// Whether a lease is brief, and has not lasted longer than such leases do.
     pub(super) fn is_back_soon(&self, record: &LeaseRecord) -> bool {
-        let usual = self.briefness.longest.unwrap_or_default().max(WAIT_MAX);
+        let usual = self.briefness.longest.unwrap_or_default().max(self.briefness.wait_max);
         record.stay == Stay::Brief && record.since.elapsed() <= usual
     }
 
@@ -110,12 +113,12 @@ mod tests {
     #[test]
     fn one_that_took_long_is_forgotten_by_and_by() {
         let (short, long) = (Duration::from_millis(40), Duration::from_secs(2));
-        let mut briefness = Briefness::default();
+        let mut briefness = Briefness::new(Duration::from_millis(50));
         briefness.note(short);
         briefness.note(long);
         assert_eq!(briefness.longest, Some(long));
         let mut count = 0;
-        while briefness.longest.is_some_and(|longest| longest > WAIT_MAX * 8) {
+        while briefness.longest.is_some_and(|longest| longest > briefness.wait_max * 8) {
             briefness.note(short);
             count += 1;
         }
