@@ -430,7 +430,8 @@ fn file_that_is_read_is_told_of_in_the_same_round_trip() {
                 let questions = || server.seen().iter().filter(|seen| seen.command.ends_with(" /large")).count();
                 let before = questions();
                 let open = || {
-                    let (mut stream, told) = remote.open_and_ask(&path("/large"), extent.clone(), &|| is_due).unwrap();
+                    let (mut stream, told) =
+                        remote.open_and_ask(&path("/large"), extent.clone(), None, &|| is_due).unwrap();
                     assert!(stream.read(&mut [0; 100]).unwrap() > 0);
                     (stream, told.and_then(|told| told.entry.size))
                 };
@@ -447,6 +448,42 @@ fn file_that_is_read_is_told_of_in_the_same_round_trip() {
                 assert_eq!(questions() - before, 1 + asked, "{}, {extent:?}", manner.name);
                 drop(stream);
             }
+        }
+    }
+}
+
+/// The first read in the middle of a file proves REST: what its size is thought to be saves a round trip, and is not believed.
+#[test]
+fn size_that_is_known_saves_the_first_read_in_the_middle_a_round_trip() {
+    let content: Vec<u8> =
+        (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    for manner in MANNERS {
+        let cost = |size| {
+            let server = start(manner);
+            server.tree().put_file("/varied", &content);
+            let remote = FtpRemote::connect(options(&server)).unwrap();
+            remote.list(&path("/seen")).unwrap();
+            let read = |offset: usize| {
+                let extent = Extent::From(offset as u64);
+                let (mut stream, _) = remote.open_and_ask(&path("/varied"), extent, size, &|| false).unwrap();
+                let mut bytes = [0; 100];
+                let len = stream.read(&mut bytes).unwrap();
+                assert_eq!(bytes[..len], content[offset..offset + len], "{}, {size:?}", manner.name);
+                stream
+            };
+            let (stream, passed) = server.round_trips(|| read(200_000));
+            drop(stream);
+            let proofs = server.seen().iter().filter(|seen| seen.command.starts_with("REST 399999")).count();
+            assert_eq!(proofs, 1, "{}, {size:?}", manner.name);
+            drop(read(300_000));
+            let seen = server.seen();
+            assert_eq!(seen.iter().filter(|seen| seen.command.starts_with("REST 300000")).count(), 1);
+            passed
+        };
+        let unknown = cost(None);
+        assert_eq!(cost(Some(400_000)) + 1, unknown, "{}", manner.name);
+        for wrong in [0, 1, 2, 250_000, 399_999, 400_001, 1_000_000] {
+            assert!(cost(Some(wrong)) >= unknown, "{}, {wrong}", manner.name);
         }
     }
 }

@@ -55,7 +55,7 @@ fn path() -> RemotePath {
 
 /// Reads the file and asks what it is: the size told, or 0 where nothing was.
 fn read(remote: &FtpRemote) -> RemoteResult<u64> {
-    let (mut stream, told) = remote.open_and_ask(&path(), Extent::Whole, &|| true)?;
+    let (mut stream, told) = remote.open_and_ask(&path(), Extent::Whole, None, &|| true)?;
     let (mut bytes, mut buffer) = (Vec::new(), [0; 64]);
     loop {
         match stream.read(&mut buffer)? {
@@ -150,7 +150,7 @@ fn who_does_not_want_to_know_and_unknown_servers_are_asked_nothing() {
     let known = server(PROFTPD, FACTS, |_, _| false);
     let remote = connect(&known);
     assert!(remote.tells_with_reads(&path()));
-    assert!(remote.open_and_ask(&path(), Extent::Whole, &|| false).unwrap().1.is_none());
+    assert!(remote.open_and_ask(&path(), Extent::Whole, None, &|| false).unwrap().1.is_none());
     let unknown = server(UNKNOWN, FACTS, |_, _| false);
     let remote = connect(&unknown);
     assert!(!remote.tells_with_reads(&path()));
@@ -214,7 +214,7 @@ fn tells_what_the_file_is(kind: ServerKind) {
                 1 => (Extent::From(1000), 1000),
                 _ => (Extent::Range(2000..2100), 2000),
             };
-            let (mut stream, told) = remote.open_and_ask(&path(), extent, &|| true).unwrap();
+            let (mut stream, told) = remote.open_and_ask(&path(), extent, None, &|| true).unwrap();
             let mut bytes = [0; 100];
             let mut filled = 0;
             while filled < bytes.len() {

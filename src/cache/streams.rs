@@ -292,7 +292,8 @@ fn open(
             return Ok(stream.map(|stream| (stream, false)));
         }
     };
-    let (stream, told) = shared.remote().open_and_ask(path, extent, &|| shared.is_confirmation_due(key))?;
+    let (size, is_due) = (Some(beginning.version.size), || shared.is_confirmation_due(key));
+    let (stream, told) = shared.remote().open_and_ask(path, extent, size, &is_due)?;
     let told = told.and_then(|told| Some((FileVersion::of(&told.entry)?, told.at)));
     match &told {
         Some((now, _)) if !now.agrees_with(&beginning.version) => return Err(RemoteError::Changed),

@@ -25,6 +25,8 @@ pub struct Told {
 
 /// The question of one read, and what came of it.
 pub(super) struct Question<'a> {
+    /// What is thought to be the file's size.
+    pub(super) size: Option<u64>,
     is_due: &'a dyn Fn() -> bool,
     asked: Option<Instant>,
     replies: Vec<Reply>,
@@ -32,13 +34,13 @@ pub(super) struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// One that is asked where `is_due` says so: once there is a session, which may have taken a while.
-    pub(super) fn new(is_due: &'a dyn Fn() -> bool) -> Self {
-        Self { is_due, asked: None, replies: Vec::new() }
+    pub(super) fn new(size: Option<u64>, is_due: &'a dyn Fn() -> bool) -> Self {
+        Self { size, is_due, asked: None, replies: Vec::new() }
     }
 
     /// One that nobody asks.
     pub(super) fn none() -> Self {
-        Self::new(&|| false)
+        Self::new(None, &|| false)
     }
 
     /// What goes before a RETR on this session.

@@ -92,24 +92,25 @@ impl Remote for FtpRemote {
     }
 
     fn open_read(&self, path: &RemotePath, offset: u64) -> RemoteResult<Box<dyn ReadStream>> {
-        Ok(self.open_and_ask(path, Extent::From(offset), &|| false)?.0)
+        Ok(self.open_and_ask(path, Extent::From(offset), None, &|| false)?.0)
     }
 
     fn open_read_whole(&self, path: &RemotePath) -> RemoteResult<Box<dyn ReadStream>> {
-        Ok(self.open_and_ask(path, Extent::Whole, &|| false)?.0)
+        Ok(self.open_and_ask(path, Extent::Whole, None, &|| false)?.0)
     }
 
     fn open_range(&self, path: &RemotePath, range: Range<u64>) -> RemoteResult<Box<dyn ReadStream>> {
-        Ok(self.open_and_ask(path, Extent::Range(range), &|| false)?.0)
+        Ok(self.open_and_ask(path, Extent::Range(range), None, &|| false)?.0)
     }
 
     fn open_and_ask(
         &self,
         path: &RemotePath,
         extent: Extent,
+        size: Option<u64>,
         is_due: &dyn Fn() -> bool,
     ) -> RemoteResult<(Box<dyn ReadStream>, Option<Told>)> {
-        let (server, deadline, mut question) = (&self.server, self.server.deadline(), Question::new(is_due));
+        let (server, deadline, mut question) = (&self.server, self.server.deadline(), Question::new(size, is_due));
         let stream = counted::read(server, || match &extent {
             Extent::From(offset) => read_range::open_read(server, path, *offset, &mut question, deadline),
             Extent::Whole => read_range::open_read_whole(server, path, &mut question, deadline),

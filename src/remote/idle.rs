@@ -124,7 +124,7 @@ impl IdleConnection for FtpIdleConnection {
             if range.start > 0 && server.profile().restart.get() == Verdict::Unknown {
                 // The proof takes sessions, and may find this one to be the only one there is.
                 drop(lease);
-                server.prove_restart(path, server.deadline())?;
+                server.prove_restart(path, None, server.deadline())?;
                 let given_up = RemoteError::Interrupted { reason: "somebody else has the connection".into() };
                 lease = server.pool.idle(Stay::Long, PATIENCE_AGAIN).ok_or(given_up)?;
             }

@@ -312,7 +312,7 @@ pub trait Remote: Send + Sync {
 
     /// Starts reading, and asks what the file is in the same packet, before all else: where `is_due` says so once there is a connection, and
     /// where that costs no round trip of its own. The answer is of what the file was just before it was opened; `None` where there is none,
-    /// which means nothing.
+    /// which means nothing. The `size` that the file is thought to have proves nothing, and may save a round trip.
     ///
     /// # Errors
     /// As for [`Self::open_read`].
@@ -320,9 +320,10 @@ pub trait Remote: Send + Sync {
         &self,
         path: &RemotePath,
         extent: Extent,
+        size: Option<u64>,
         is_due: &dyn Fn() -> bool,
     ) -> RemoteResult<(Box<dyn ReadStream>, Option<Told>)> {
-        let _ = is_due;
+        let _ = (size, is_due);
         let stream = match extent {
             Extent::From(offset) => self.open_read(path, offset),
             Extent::Whole => self.open_read_whole(path),

@@ -131,7 +131,7 @@ pub(super) fn open(
         return Ok(None);
     }
     if range.start > 0 && profile.restart.get() == Verdict::Unknown {
-        server.prove_restart(path, deadline)?;
+        server.prove_restart(path, question.size, deadline)?;
     }
     if !profile.restart.is_yes() {
         return Ok(None);

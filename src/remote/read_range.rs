@@ -70,7 +70,7 @@ fn open(
     deadline: Instant,
 ) -> RemoteResult<Box<dyn ReadStream>> {
     if offset > 0 && server.profile().restart.get() == Verdict::Unknown {
-        server.prove_restart(path, deadline)?;
+        server.prove_restart(path, question.size, deadline)?;
     }
     let mut stream = FtpReadStream::new(server, path, offset);
     // Without REST a second time, where the server turns out to refuse it.

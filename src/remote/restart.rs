@@ -54,11 +54,12 @@ struct Trial {
 }
 
 impl Server {
-    /// Proves REST, or waits for whoever does. Takes a session for that: nobody may hold one meanwhile.
+    /// Proves REST, or waits for whoever does. Takes a session for that: nobody may hold one meanwhile. The size that the file is thought to have
+    /// saves a round trip where it is right.
     ///
     /// # Errors
     /// As for [`super::Remote::open_read`]; that nothing could be proved is none.
-    pub(super) fn prove_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+    pub(super) fn prove_restart(&self, path: &RemotePath, thought: Option<u64>, deadline: Instant) -> RemoteResult<()> {
         let proof = &self.known.restart;
         let is_settled = || self.profile().restart.get() != Verdict::Unknown;
         let until = deadline.min(after(PATIENCE));
@@ -73,7 +74,7 @@ impl Server {
             if is_late && !is_settled() {
                 // One file on which the server is silent stops no other.
                 drop(readers);
-                return self.try_restart(path, deadline);
+                return self.try_restart(path, thought, deadline);
             }
         }
         if is_settled() {
@@ -82,10 +83,15 @@ impl Server {
         readers.is_running = true;
         drop(readers);
         let _running = Running(proof);
-        self.try_restart(path, deadline)
+        self.try_restart(path, thought, deadline)
     }
 
-    fn try_restart(&self, path: &RemotePath, deadline: Instant) -> RemoteResult<()> {
+    fn try_restart(&self, path: &RemotePath, thought: Option<u64>, deadline: Instant) -> RemoteResult<()> {
+        if let Some(size) = thought
+            && self.try_thought(path, size, deadline)?
+        {
+            return Ok(());
+        }
         let mut size = None;
         // Once more with a size that was found in another way.
         for _ in 0..2 {
@@ -96,21 +102,11 @@ impl Server {
                 }
             }
             let tried = self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |mut lease| {
-                try_restart_on(&mut lease, path, size, deadline)
+                try_restart_on(&mut lease, path, size, size.is_none(), deadline)
             });
             match tried {
                 Ok(Some(Trial { size, .. })) if size < 2 => return Ok(()),
-                Ok(Some(Trial { size, bytes, size_behind })) => {
-                    let size_behind = match size_behind {
-                        None => self.size_of(path, deadline)?,
-                        told => told,
-                    };
-                    // A file that changed meanwhile proves nothing.
-                    if size_behind == Some(size) {
-                        self.profile().restart.learn_if(bytes == 1);
-                    }
-                    return Ok(());
-                }
+                Ok(Some(trial)) => return self.judge(path, &trial, deadline).map(|_| ()),
                 Ok(None) => {}
                 Err(PoolError::Refused { verb: "REST", reply }) if reply.class() == ReplyClass::Permanent => {
                     self.profile().restart.learn(Verdict::No);
@@ -126,6 +122,34 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Tries it with a size that the server was not asked for before; false where that has shown nothing.
+    fn try_thought(&self, path: &RemotePath, size: u64, deadline: Instant) -> RemoteResult<bool> {
+        let asks_behind = !self.profile().size.is_no();
+        let tried = self.pool.retry_exclusive(pool::Purpose::Read, deadline, Repeat::Safe, |mut lease| {
+            try_restart_on(&mut lease, path, Some(size), asks_behind, deadline)
+        });
+        match tried {
+            Ok(Some(Trial { size, .. })) if size < 2 => Ok(false),
+            Ok(Some(trial)) => self.judge(path, &trial, deadline),
+            // It may be shorter by now.
+            Ok(None) | Err(PoolError::Refused { .. } | PoolError::Aborted { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Learns what a try has shown; false where that is nothing, for the file has another size behind it.
+    fn judge(&self, path: &RemotePath, trial: &Trial, deadline: Instant) -> RemoteResult<bool> {
+        let size_behind = match trial.size_behind {
+            None => self.size_of(path, deadline)?,
+            told => told,
+        };
+        let is_same = size_behind == Some(trial.size);
+        if is_same {
+            self.profile().restart.learn_if(trial.bytes == 1);
+        }
+        Ok(is_same)
     }
 
     /// The file's size: SIZE, or what [`Self::stat`] finds where that is not answered.
@@ -146,11 +170,12 @@ impl Server {
     }
 }
 
-/// Reads the last byte of a file, of `known` size where that is known. `None` where SIZE does not tell it.
+/// Reads the last byte of a file, of `known` size where that is known, and asks for its size behind that. `None` where SIZE does not tell it before.
 fn try_restart_on(
     lease: &mut Lease,
     path: &RemotePath,
     known: Option<u64>,
+    asks_behind: bool,
     deadline: Instant,
 ) -> Result<Option<Trial>, PoolError> {
     let question = Command::Size(path.clone());
@@ -162,7 +187,7 @@ fn try_restart_on(
     if size < 2 {
         return Ok(Some(Trial { size, bytes: 0, size_behind: None }));
     }
-    let questions = if known.is_none() { vec![question.clone()] } else { Vec::new() };
+    let questions = if asks_behind { vec![question.clone()] } else { Vec::new() };
     let prelude = [Command::Rest(size - 1)];
     let mut transfer = lease.start_and_ask(&prelude, Command::Retr(path.clone()), &questions, deadline)?;
     let bytes = count_up_to_two(&mut transfer)?;
@@ -170,7 +195,7 @@ fn try_restart_on(
     let answers = if bytes == 1 { transfer.answers() } else { Vec::new() };
     drop(transfer);
     let size_behind = match answers.first() {
-        None if bytes == 1 && known.is_none() => Some(lease.control().exchange(question, deadline)?),
+        None if bytes == 1 && asks_behind => Some(lease.control().exchange(question, deadline)?),
         told => told.cloned(),
     };
     Ok(Some(Trial { size, bytes, size_behind: size_behind.as_ref().and_then(parse_number) }))

@@ -65,6 +65,7 @@ impl Remote for Server {
         &self,
         path: &RemotePath,
         extent: Extent,
+        _: Option<u64>,
         is_due: &dyn Fn() -> bool,
     ) -> RemoteResult<(Box<dyn ReadStream>, Option<Told>)> {
         let stream = match extent {
