@@ -43,6 +43,15 @@ pub(super) struct Fetch {
     pub(super) bytes: u64,
 }
 
+/// What a step of a program tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// It goes to the first name of a directory that was listed only a moment ago.
+    pub(super) begins: bool,
+    /// The order that it follows, if it is known by now.
+    pub(super) order: Option<Order>,
+}
+
 /// See the module's documentation.
 pub(super) struct Guesses {
     pub(super) listings: Account,
@@ -98,14 +107,14 @@ impl Guesses {
     }
 
     /// Whether a program goes to the first name of a directory that was listed only a moment ago.
-    pub(super) fn begins(&self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> bool {
+    fn begins(&self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> bool {
         let is_just_listed =
             self.last_listed.as_ref().is_some_and(|(last, at)| last == directory && is_within(*at, JUST_LISTED, now));
         is_just_listed && self.rows.peek(&(directory.clone(), kind)).is_some_and(|row| row.begins_with(name))
     }
 
-    /// A program went to `name`: the order that it follows, if it is known by now.
-    pub(super) fn step(&mut self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> Option<Order> {
+    /// A program went to `name`.
+    pub(super) fn step(&mut self, directory: &RemotePath, kind: Kind, name: &Name, now: Instant) -> Step {
         let hint = self.hint.get(&kind).filter(|(_, at)| now.saturating_duration_since(*at) <= HINT_TTL);
         let hint = hint.map(|(order, _)| *order);
         let begins = self.begins(directory, kind, name, now);
@@ -114,9 +123,12 @@ impl Guesses {
         if begins && kind == Kind::Directories {
             self.entered = Some(directory.join(name));
         }
-        let order = self.rows.get_mut(&(directory.clone(), kind))?.note(name, hint, is_program)?;
-        self.hint.insert(kind, (order, now));
-        Some(order)
+        let row = self.rows.get_mut(&(directory.clone(), kind));
+        let order = row.and_then(|row| row.note(name, hint, is_program));
+        if let Some(order) = order {
+            self.hint.insert(kind, (order, now));
+        }
+        Step { begins, order }
     }
 
     /// What comes behind the last step in a directory; `None` where nobody went through it.

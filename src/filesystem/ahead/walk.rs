@@ -2,7 +2,7 @@
 //! ones above, each with what lies below it.
 
 use super::Job;
-use super::guesses::{EARLY_MAX, Kind};
+use super::guesses::{EARLY_MAX, Kind, Step};
 use super::order::{Order, Row};
 use crate::cache::listings::Snapshot;
 use crate::filesystem::{Access, Filesystem, InodeNumber};
@@ -77,10 +77,7 @@ impl Filesystem {
             self.ahead.guesses.lock().put_row(directory, kind, row);
         }
         let now = self.clock.instant();
-        let (begins, order) = {
-            let mut guesses = self.ahead.guesses.lock();
-            (guesses.begins(directory, kind, name, now), guesses.step(directory, kind, name, now))
-        };
+        let Step { begins, order } = self.ahead.guesses.lock().step(directory, kind, name, now);
         if begins {
             // It will soon be known what comes next.
             self.server.prepare(EARLY_MAX);
