@@ -436,6 +436,63 @@ on_each_server! {
     reads_listings_and_uploads_follow_each_other_on_spares
 }
 
+/// Stops the second read on a server like Pure-FTPd that says `early` while the data moves and `late` when that was reset; returns how many
+/// connections there were in all, and how long the stop took.
+fn stop_one_on_pure_ftpd(early: &'static str, late: &'static str) -> (usize, Duration) {
+    let count = AtomicUsize::new(0);
+    let server = ScriptedServer::serving("220 Welcome to Pure-FTPd, scripted", move |dialogue, command| {
+        if command != "RETR /file" || count.fetch_add(1, Ordering::Relaxed) != 1 {
+            return Answer::Default;
+        }
+        let mut data = dialogue.accept();
+        assert_eq!(dialogue.next_command().as_deref(), Some("EPSV"));
+        dialogue.say("150 Here it comes");
+        [early].iter().filter(|reply| !reply.is_empty()).for_each(|reply| dialogue.say(reply));
+        data.write_all(b"by").unwrap();
+        Dialogue::read_data(data);
+        [late].iter().filter(|reply| !reply.is_empty()).for_each(|reply| dialogue.say(reply));
+        Answer::Done
+    });
+    let pool = Pool::connect(options(&server)).unwrap();
+    assert_eq!(read(&pool, "/file").unwrap(), b"bytes");
+    wait_until_prepared(&pool);
+    let mut lease = pool.exclusive(Purpose::Read, soon()).unwrap();
+    let mut transfer = start(&mut lease, "/file").unwrap();
+    assert_eq!(transfer.read(&mut [0; 10]).unwrap(), 2);
+    let begun = Instant::now();
+    // A session that cannot be brought back in step is closed.
+    let _ = transfer.stop();
+    let took = begun.elapsed();
+    drop(lease);
+    assert_eq!(read(&pool, "/file").unwrap(), b"bytes");
+    assert!(!pool.profile().epsv.is_no() && !pool.profile().pipelining.is_no());
+    (server.connections(), took)
+}
+
+#[test]
+fn question_for_a_port_that_is_refused_in_the_packet_of_what_is_stopped_costs_no_session() {
+    for (early, late) in [
+        ("", "425 All reserved TCP ports are busy"),
+        ("", "226 Done\r\n425 All reserved TCP ports are busy"),
+        ("", "426 You went\r\n425 All reserved TCP ports are busy"),
+        ("", "500 Unknown command"),
+        // It came in a packet of its own, while the transfer ran.
+        ("500 Unknown command", "426 You went"),
+    ] {
+        let (connections, took) = stop_one_on_pure_ftpd(early, late);
+        assert_eq!(connections, 1, "{early}, {late}");
+        assert!(took < Duration::from_secs(2), "{early}, {late}: {took:?}");
+    }
+}
+
+/// Then nobody knows of which of the two the refusal was, and it costs the session; but nobody waits for that as long as an operation may take.
+#[test]
+fn stop_that_is_answered_by_one_refusal_for_two_questions_ends_in_time() {
+    let (connections, took) = stop_one_on_pure_ftpd("500 Unknown command", "");
+    assert_eq!(connections, 2);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
 fn connect(server: &Server) -> Arc<Pool> {
     log();
     let mut options = ServerOptions::new(server.host());

@@ -556,6 +556,8 @@ impl ActiveTransfer {
             // The server owed nothing while the data moved, however long that was.
             ticket.expect_now(REASON_PATIENCE);
         }
+        // Of what is stopped nobody waits for as long as it might have taken to begin.
+        self.begin_by = Instant::now();
         // Its last word may have been read already, by whoever read for all: none would come on being stopped.
         while self.ticket.is_some() && self.next_reply(Instant::now()).is_ok() {}
         if self.ticket.take().is_none() {
