@@ -42,8 +42,9 @@ pub use ticket::Ticket;
 /// blocks behind a server that itself blocks on writing replies which nobody reads yet.
 const IN_FLIGHT_BYTES_MAX: usize = 16 << 10;
 
-/// Commands in flight at most, where pipelining is on.
-const IN_FLIGHT_MAX: usize = 64;
+/// Commands in flight at most, where pipelining is on: all that a walk asks of 5,000 files by MDTM goes over one connection, so many in each
+/// round trip (measured on vsftpd, 20 ms: 1.9 s with 64, 1.0 s with 256).
+const IN_FLIGHT_MAX: usize = 256;
 
 /// Reads, once the time is over, of what lies there already: more than it can be, unless the server never stops.
 const LATE_READS_MAX: usize = 32;
