@@ -4,8 +4,8 @@
 
 use std::io::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,16 @@ fn pool(server: &ScriptedServer, connections_max: usize) -> Arc<Pool> {
 }
 
 fn pool_that_waits(server: &ScriptedServer, connections_max: usize, brief_wait: Duration) -> Arc<Pool> {
+    let pool = new_pool(server, connections_max, brief_wait);
+    wait_until("logins", || {
+        let connections = pool.connections();
+        connections.idle + usize::from(connections.shared) == connections.ceiling_max
+    });
+    pool
+}
+
+/// One that has begun all its logins.
+fn new_pool(server: &ScriptedServer, connections_max: usize, brief_wait: Duration) -> Arc<Pool> {
     let mut options = ServerOptions::new("127.0.0.1");
     options.port = server.port();
     options.connections_max = connections_max;
@@ -65,10 +75,6 @@ fn pool_that_waits(server: &ScriptedServer, connections_max: usize, brief_wait: 
     ask(&pool);
     drop(pool.brief(Purpose::Write, soon()).unwrap());
     pool.prepare(CONNECTIONS);
-    wait_until("logins", || {
-        let connections = pool.connections();
-        connections.idle + usize::from(connections.shared) == connections.ceiling_max
-    });
     pool
 }
 
@@ -94,6 +100,29 @@ fn what_is_brief_has_all_sessions_while_nobody_asks_a_question() {
     drop(all(&pool, || pool.idle(Stay::Brief, Duration::from_secs(20))));
     ask(&pool);
     assert_eq!(server.connections(), CONNECTIONS);
+}
+
+#[test]
+fn what_is_brief_has_all_that_are_there_while_the_last_login_takes_its_time() {
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let server = {
+        let is_slow = Arc::clone(&is_slow);
+        ScriptedServer::start(move |dialogue| {
+            wait_until("the last login may go on", || {
+                dialogue.index + 1 < CONNECTIONS || !is_slow.load(Ordering::Acquire)
+            });
+            dialogue.say(ORDERLY);
+            dialogue.serve(|_, _| Answer::Default);
+        })
+    };
+    let pool = new_pool(&server, CONNECTIONS, Duration::from_secs(10));
+    wait_until("all logins but one", || {
+        let connections = pool.connections();
+        connections.idle + usize::from(connections.shared) == CONNECTIONS - 1 && server.connections() == CONNECTIONS
+    });
+    let leases: Vec<Lease> = (1..CONNECTIONS).map_while(|_| pool.idle(Stay::Brief, Duration::from_secs(1))).collect();
+    assert_eq!(leases.len(), CONNECTIONS - 1);
+    is_slow.store(false, Ordering::Release);
 }
 
 /// All but the last two sessions, for long.
