@@ -199,19 +199,29 @@ impl Session {
 
     /// Takes the ticket of an EPSV that went behind the end of a transfer.
     pub(super) fn has_asked_for_spare(self: &Arc<Self>, ticket: Ticket) {
-        self.expect_spare(ticket, Behind::Stop);
+        *self.spare.state.lock() = State::Asked { ticket, at: Instant::now(), behind: Behind::Stop };
+        self.leave_spare();
     }
 
-    fn expect_spare(self: &Arc<Self>, ticket: Ticket, behind: Behind) {
-        let mut state = self.spare.state.lock();
-        *state = State::Asked { ticket, at: Instant::now(), behind };
+    /// Goes on with a spare that was asked for, or leaves that to the keeper.
+    pub(super) fn leave_spare(self: &Arc<Self>) {
         // Most often it has come with the reply before it.
-        self.advance(&mut state);
-        let is_asked = matches!(*state, State::Asked { .. });
-        drop(state);
-        if is_asked {
+        if self.advance_spare() {
             self.profile().spare_keeper.keep(self);
         }
+    }
+
+    /// Waits for the reply to an EPSV that the caller reads in any case, since it waits for one behind it. The keeper would only be in its way.
+    pub(super) fn hear_spare(&self) {
+        let state = std::mem::take(&mut *self.spare.state.lock());
+        let heard = match state {
+            State::Asked { ticket, at, behind } => {
+                let reply = ticket.wait(after(self.options().deadlines.reply));
+                self.advanced(reply.ok().as_ref(), at, behind)
+            }
+            other => other,
+        };
+        *self.spare.state.lock() = heard;
     }
 
     /// The command that asks for the next data connection in the packet of a transfer; `None` where the server is not known to
@@ -238,8 +248,9 @@ impl Session {
     }
 
     /// Takes the ticket of an EPSV that went in the packet of a transfer whose last reply has come. Waits for its reply only where there is a
-    /// doubt which of the two that reply was about. Where it does not come in time the session is closed, since nobody knows then.
-    pub(super) fn has_asked_behind(self: &Arc<Self>, ticket: Ticket, doubt: Option<Doubt>) {
+    /// doubt which of the two that reply was about. Where it does not come in time the session is closed, since nobody knows then. Else the
+    /// caller sees to it that somebody hears it ([`Self::leave_spare`], [`Self::hear_spare`]).
+    pub(super) fn has_asked_behind(&self, ticket: Ticket, doubt: Option<Doubt>) {
         let at = Instant::now();
         if let Some(Doubt { until, is_broken }) = doubt {
             let until = until.max(after(DOUBT_PATIENCE)).min(after(self.options().deadlines.reply));
@@ -251,7 +262,7 @@ impl Session {
             *self.spare.state.lock() = self.advanced(reply.ok().as_ref(), at, Behind::Transfer);
             return;
         }
-        self.expect_spare(ticket, Behind::Transfer);
+        *self.spare.state.lock() = State::Asked { ticket, at, behind: Behind::Transfer };
     }
 
     /// The spare for a transfer that begins now. Waits, until `deadline` at most, only for the reply to an EPSV that is

@@ -84,6 +84,8 @@ pub struct ActiveTransfer {
     /// The question for the next transfer's data connection, in its packet. The session's once the last reply has come; of a
     /// transfer that is stopped before, its answer is thrown away.
     next: Option<Ticket>,
+    /// That question goes before the others.
+    is_next_first: bool,
     /// Another transfer has taken its place on the session.
     is_superseded: bool,
     /// Its data connection broke, or never stood: what the server leaves unsaid then says nothing of its order.
@@ -220,6 +222,7 @@ impl ActiveTransfer {
         active.again = again;
         active.next = (asks_for_next && place < behind.len()).then(|| behind.remove(place));
         active.behind = behind;
+        active.is_next_first = is_next_first;
         starting.begin(active, direction)
     }
 
@@ -242,6 +245,7 @@ impl ActiveTransfer {
             told: Vec::new(),
             behind: Vec::new(),
             next: None,
+            is_next_first: false,
             is_superseded: false,
             is_broken: false,
             begin_by: Instant::now(),
@@ -468,6 +472,10 @@ impl ActiveTransfer {
                 let doubt =
                     is_in_doubt.then(|| Doubt { until: deadline.max(self.begin_by), is_broken: self.is_broken });
                 self.session.has_asked_behind(next, doubt);
+                // Who waits for the questions hears its reply on the way.
+                if self.behind.is_empty() {
+                    self.session.leave_spare();
+                }
                 if let Some(failure) = self.session.control().failure().filter(|_| is_in_doubt) {
                     return Err(failure.into());
                 }
@@ -581,6 +589,7 @@ impl Drop for ActiveTransfer {
         }
         if !self.is_superseded {
             data_tls::retire_if_used_up(&self.session);
+            self.session.leave_spare();
             self.session.ask_for_spare();
         }
     }

@@ -74,6 +74,10 @@ impl ActiveTransfer {
         if behind.is_empty() {
             return Vec::new();
         }
+        if self.is_next_first {
+            // So that the connection comes about while the server answers the rest.
+            self.session.hear_spare();
+        }
         let answers = wait_for_all(behind.into_iter(), after(self.session.options().deadlines.reply));
         let is_completion = |reply: &Reply| matches!(reply.code().number(), 226 | 250);
         let has_ended = self.transfer == Transfer::Complete && self.completion.as_ref().is_some_and(is_completion);
