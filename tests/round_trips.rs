@@ -367,7 +367,8 @@ fn random_reads_in_a_row_cost_what_is_said_here() {
         // What comes once does not count.
         costs.push((passed + READS / 2) / READS);
     }
-    assert_eq!(costs, [2, 2, 2, 2]);
+    // One where sessions take turns so that another's stop is over in time, which a busy machine decides.
+    assert!(costs.iter().all(|cost| (1..=2).contains(cost)), "{costs:?}");
 }
 
 /// The same with one connection: what a stop costs is all the next one's wait.

@@ -74,6 +74,17 @@ impl Lease {
         self.discard = true;
     }
 
+    /// Whether what was asked behind a listing ([`Self::start_listing`]) was not heard, or not found in step ([`Self::has_heard`]): what lies in
+    /// file names may have shifted the replies. Such a session is of no more use.
+    pub fn has_unheard(&self) -> bool {
+        self.session.has_unheard.load(Ordering::Relaxed)
+    }
+
+    /// What was asked behind the last listing was heard, and is in step.
+    pub fn has_heard(&self) {
+        self.session.has_unheard.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
     }

@@ -35,6 +35,8 @@ pub struct Session {
     tls: Option<TlsLogin>,
     /// A REST was accepted and its transfer never began: some servers apply it to the next one.
     pub(super) restart_left_over: AtomicBool,
+    /// Answers that can hold anything were asked for, and nobody has seen that they are in step.
+    pub(super) has_unheard: AtomicBool,
     /// The data connection opened ahead.
     pub(super) spare: Spare,
     current_directory: Mutex<Option<RemotePath>>,
@@ -60,6 +62,7 @@ impl Session {
             kind: ServerKind::Other,
             tls: None,
             restart_left_over: AtomicBool::new(false),
+            has_unheard: AtomicBool::new(false),
             spare: Spare::default(),
             current_directory: Mutex::new(None),
             is_blameless: AtomicBool::new(false),

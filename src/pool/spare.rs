@@ -212,11 +212,11 @@ impl Session {
     }
 
     /// Waits for the reply to an EPSV that the caller reads in any case, since it waits for one behind it. The keeper would only be in its way.
-    pub(super) fn hear_spare(&self) {
+    pub(super) fn hear_spare(&self, deadline: Instant) {
         let state = std::mem::take(&mut *self.spare.state.lock());
         let heard = match state {
             State::Asked { ticket, at, behind } => {
-                let reply = ticket.wait(after(self.options().deadlines.reply));
+                let reply = ticket.wait(deadline);
                 self.advanced(reply.ok().as_ref(), at, behind)
             }
             other => other,
@@ -307,6 +307,9 @@ impl Session {
 
     /// Whether it can be lent: in step, and with nothing in flight but the question for its spare. Does not wait.
     pub fn is_ready(&self) -> bool {
+        if self.has_unheard.load(Ordering::Relaxed) {
+            return false;
+        }
         // The keeper has it in hand just now, and only then if it is in step.
         let Some(mut state) = self.spare.state.try_lock() else {
             return self.control().is_open() && self.control().in_flight() <= 1;

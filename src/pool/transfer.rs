@@ -205,6 +205,9 @@ impl ActiveTransfer {
         };
         let next = next.filter(|next| fit_together(commands.iter().chain([&command]).chain(&behind).chain([next])));
         let asks_for_next = next.is_some();
+        if is_next_first && !behind.is_empty() {
+            session.has_unheard.store(true, Ordering::Relaxed);
+        }
         let place = if is_next_first { 0 } else { behind.len() };
         behind.splice(place..place, next);
         let mut starting =

@@ -134,6 +134,13 @@ impl Known {
         self.small.lock().as_mut().is_some_and(|small| small.get(directory).is_some())
     }
 
+    /// Nothing is known of the directory any more.
+    pub(super) fn forget_small(&self, directory: &RemotePath) {
+        if let Some(small) = self.small.lock().as_mut() {
+            small.pop(directory);
+        }
+    }
+
     fn set_small(&self, directory: RemotePath, by: SmallBy) {
         self.small.lock().get_or_insert_with(|| LruCache::new(SMALL_MAX)).put(directory, by);
     }

@@ -194,14 +194,17 @@ impl Server {
         let questions = self.status_questions_behind(lease, directory);
         let behind = questions.as_ref().map_or(&[][..], |questions| &questions.commands);
         let fetched = fetch_and_ask(lease, directory, Command::Mlsd(None), parser, behind, deadline, &mut known);
-        if fetched.is_err() && questions.is_some() {
-            // What STAT has said is not looked at, so that nobody knows whether the replies are in step.
-            lease.control().close();
-        }
         let status = match (&fetched, &questions) {
-            (Ok((_, replies)), Some(questions)) => self.hear_status(lease, directory, questions, replies)?,
+            (Ok((_, replies)), Some(questions)) if lease.has_unheard() => {
+                self.hear_status(lease, directory, questions, replies)?
+            }
             _ => None,
         };
+        if lease.has_unheard() {
+            // What was said to the questions is not looked at, so that nobody knows whether the replies are in step.
+            lease.control().close();
+            self.known.forget_small(directory);
+        }
         match fetched {
             Ok((fetched, _)) if fetched.is_gibberish() => {
                 tracing::warn!(%directory, first = ?fetched.parsed.unparsed.first(), "MLSD cannot be read here");
@@ -376,6 +379,13 @@ fn fetch_and_ask(
         }
         started => started?,
     };
+    // Nobody waits for the answers behind a listing that is given up.
+    let give_up = |error: PoolError| {
+        if lease.has_unheard() {
+            lease.control().close();
+        }
+        Err(error)
+    };
     let mut buffer = vec![0; PIECE_LEN];
     let mut is_empty = true;
     let mut time_earned = Duration::ZERO;
@@ -398,16 +408,16 @@ fn fetch_and_ask(
         }
         // What is brief is over as soon as it could be stopped. Only what nobody waits for is ever told.
         if given > BRIEF_ENTRIES_MAX && lease.is_wanted() {
-            return Err(PoolError::Broken {
+            return give_up(PoolError::Broken {
                 reason: String::from("a long listing was given up for somebody who waits"),
             });
         }
         time_earned += SLOWEST_KIB.mul_f64(len as f64 / 1024.0);
         if deadline.elapsed() > time_earned {
-            return Err(PoolError::TimedOut { during: "a listing that does not end", sent: true });
+            return give_up(PoolError::TimedOut { during: "a listing that does not end", sent: true });
         }
         if parser.is_full() {
-            return Err(PoolError::Broken { reason: String::from("the listing does not end") });
+            return give_up(PoolError::Broken { reason: String::from("the listing does not end") });
         }
     }
     let answers = transfer.answers();

@@ -3,6 +3,7 @@
 //! Servers differ where the new name is taken: those on Unix replace the file, IIS and FileZilla Server refuse, some say
 //! 250 and do nothing, some refuse and have done it. So the answer is checked by looking at both names.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use super::error::{RemoteError, RemoteResult};
@@ -89,6 +90,8 @@ struct RenameReplies {
     rename: Vec<Reply>,
     behind: Vec<Reply>,
     is_repeated: bool,
+    /// What lay at the old name when it was looked for between two orders.
+    seen: Option<Entry>,
 }
 
 /// What a file of ours has got with its name.
@@ -107,6 +110,19 @@ struct Refusal {
     is_source_there: bool,
     /// It may have been done before, by the same order given once already.
     is_repeated: bool,
+    /// What lay at the old name when it was looked for between the two.
+    seen: Option<Entry>,
+}
+
+/// Whether what was seen under one name is proved to lie under another one now: by the server's own mark, or by size and time.
+fn is_the_same(seen: &Entry, there: &Entry) -> bool {
+    if seen.kind != there.kind || seen.size != there.size {
+        return false;
+    }
+    match (&seen.unique, &there.unique) {
+        (Some(seen), Some(there)) => seen == there,
+        _ => seen.modified.zip(there.modified).is_some_and(|(seen, there)| seen.agrees_with(&there)),
+    }
 }
 
 impl Server {
@@ -149,8 +165,12 @@ impl Server {
         let question =
             if self.profile().mlst.is_yes() { Command::Mlst(from.clone()) } else { Command::Size(from.clone()) };
         let rename = [Command::Rnfr(from.clone()), Command::Rnto(to.clone()), question];
+        let seen = RefCell::new(None);
         let look = || match self.find(from, deadline)? {
-            Some(_) => Ok(false),
+            Some(entry) => {
+                *seen.borrow_mut() = Some(entry);
+                Ok(false)
+            }
             None => wanted.is_done(None, self.find(to, deadline)?.as_ref()),
         };
         let ordered = self.order_on(lease, &[before, &rename, behind].concat(), deadline, look)?;
@@ -160,7 +180,7 @@ impl Server {
         }
         let behind = replies.split_off(before.len() + rename.len());
         let rename = replies.split_off(before.len());
-        Ok(Some(RenameReplies { before: replies, rename, behind, is_repeated }))
+        Ok(Some(RenameReplies { before: replies, rename, behind, is_repeated, seen: seen.into_inner() }))
     }
 
     /// The refusal, if it was one.
@@ -182,7 +202,8 @@ impl Server {
         if !is_done(renamed) {
             // Where RNFR is refused, that is the reason; RNTO was only out of turn.
             let reply = if is_agreed { renamed.clone() } else { ready.clone() };
-            return Ok(Some(Refusal { reply, is_source_there: is_agreed, is_repeated: replies.is_repeated }));
+            let RenameReplies { is_repeated, ref seen, .. } = *replies;
+            return Ok(Some(Refusal { reply, is_source_there: is_agreed, is_repeated, seen: seen.clone() }));
         }
         // On a server that does not tell upper from lower case, a file renamed from `A` to `a` is still found as `A`.
         let may_be_both = from.as_bytes().eq_ignore_ascii_case(to.as_bytes());
@@ -191,7 +212,8 @@ impl Server {
             // taken for the old file unless the server is known to do nothing.
             return match from.parent() {
                 Some(directory) if self.only_says_that_it_replaces(&directory, deadline)? => {
-                    Ok(Some(Refusal { reply: renamed.clone(), is_source_there: true, is_repeated: false }))
+                    let reply = renamed.clone();
+                    Ok(Some(Refusal { reply, is_source_there: true, is_repeated: false, seen: None }))
                 }
                 _ => Err(refused_to_rename(renamed)),
             };
@@ -288,13 +310,18 @@ impl Server {
     fn resolve_refused_rename(
         &self,
         rename: Move,
-        Refusal { reply: refusal, is_source_there, is_repeated }: &Refusal,
+        Refusal { reply: refusal, is_source_there, is_repeated, seen }: &Refusal,
         deadline: Instant,
     ) -> RemoteResult<()> {
         let Move { from, to, own } = rename;
         let (old, new) = (self.find(from, deadline)?, self.find(to, deadline)?);
         match (old.as_ref().map(|entry| entry.kind), new.as_ref().map(|entry| entry.kind)) {
-            (None, _) if *is_source_there || *is_repeated || own.is_some() => {
+            // Somebody else may have taken it away meanwhile.
+            (None, _) if *is_repeated && own.is_none() && !*is_source_there => match (seen, &new) {
+                (Some(seen), Some(there)) if is_the_same(seen, there) => Ok(()),
+                _ => Err(RemoteError::NotFound),
+            },
+            (None, _) if *is_source_there || own.is_some() => {
                 if !rename.is_done(None, new.as_ref())? {
                     return Err(RemoteError::NotFound);
                 }

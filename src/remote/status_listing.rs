@@ -25,7 +25,7 @@ use super::server::{Server, is_done, random_number};
 use crate::pool::{Lease, PoolError, ServerKind};
 use crate::protocol::command::Command;
 use crate::protocol::listing::ListingParser;
-use crate::protocol::reply::{Reply, ReplyClass};
+use crate::protocol::reply::Reply;
 use crate::protocol::{Entry, Name, RemotePath};
 
 /// A directory of more entries is listed over a data connection.
@@ -244,23 +244,32 @@ impl Server {
     ) -> Result<Option<Fetched>, PoolError> {
         if let [status, marker, reset] = replies
             && is_marker(marker, questions.number)
-            && reset.class() == ReplyClass::Intermediate
+            && is_agreement(reset)
         {
+            lease.has_heard();
             return Ok(listing_in(status));
         }
-        self.known.status.count_unequal();
-        self.known.status.set_unfit(directory);
+        // Where there is no answer at all and the connection stands, the listing was begun once more: that says nothing of STAT.
+        if !replies.is_empty() || !lease.control().is_open() {
+            self.known.status.count_unequal();
+            self.known.status.set_unfit(directory);
+        }
         lease.blame_the_reply();
         lease.control().close();
         Err(PoolError::Broken { reason: String::from("the replies behind a listing are not what was asked for") })
     }
 }
 
-/// Whether the reply has the number that REST was sent with.
+/// Whether the reply has the number that REST was sent with. It is one line: a name that begins a reply of several lines has them end with this one.
 fn is_marker(reply: &Reply, number: u64) -> bool {
     let text = reply.text();
-    reply.class() == ReplyClass::Intermediate
+    is_agreement(reply)
         && text.split(|character: char| !character.is_ascii_digit()).any(|digits| digits == number.to_string())
+}
+
+/// Whether REST was agreed to, by a reply of one line.
+fn is_agreement(reply: &Reply) -> bool {
+    reply.code().number() == 350 && reply.lines().len() == 1
 }
 
 /// The listing in a reply to STAT; `None` for anything else.
@@ -351,5 +360,7 @@ mod tests {
         assert!(!is_marker(&reply("350 Restart position accepted (12345678).\n"), 1_234_567));
         assert!(!is_marker(&reply("250 1234567\n"), 1_234_567));
         assert!(!is_marker(&reply("350 Restarting\n"), 1_234_567));
+        // What a name has begun, and the server's own word has ended.
+        assert!(!is_marker(&reply("350-x\n213 End\n350 Restart position accepted (1234567).\n"), 1_234_567));
     }
 }

@@ -122,6 +122,22 @@ fn name_that_ends_the_reply_hides_no_name_behind_it() {
 }
 
 #[test]
+fn name_that_begins_a_reply_for_the_number_to_end_hides_no_name_behind_it() {
+    let begins_a_reply = "a\r\n213 End of status\r\n350-x";
+    let (server, remote) = start(without_facts(status));
+    server.tree().put_file(&format!("/c/{begins_a_reply}"), b"");
+    let listing = remote.list(&path("/c")).unwrap();
+    assert!(names(&listing).is_superset(&set(&[".two", "one"])), "{:?}", listing.entries);
+    assert!(!listing.complete);
+
+    let (server, remote) = start_hiding_links(status);
+    server.tree().put(&format!("/a/{begins_a_reply}"), Node::Link("nowhere".into()));
+    let listing = remote.list(&path("/a")).unwrap();
+    assert!(names(&listing).is_superset(&set(&["file", "link"])), "{:?}", listing.entries);
+    assert_eq!((listing.complete, listed_in_one_packet(&server)), (false, 1));
+}
+
+#[test]
 fn status_is_not_believed_without_the_number_behind_it() {
     let quirks = Quirks { says: &[("REST ", "350 Go on")], ..without_facts(status) };
     let (server, remote) = start(quirks);

@@ -58,7 +58,7 @@ impl State {
     /// lent for.
     pub(super) fn may_lend_last(&self, stay: Stay) -> bool {
         let is_asked_for = self.waiters.iter().any(|waiter| waiter.want == Want::Shared);
-        let Some(longest) = self.briefness.longest.filter(|_| self.ceiling.get() > TOO_FEW && !is_asked_for) else {
+        let Some(longest) = self.briefness.longest.filter(|_| self.connections() > TOO_FEW && !is_asked_for) else {
             return false;
         };
         let under_way = self.leases.values().filter(|record| record.stay == Stay::Brief);

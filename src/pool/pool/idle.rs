@@ -89,7 +89,8 @@ impl State {
         }
         // As long as more can be logged in, that is better for all. What is being logged in may take its time: ProFTPD puts a login off by 200 ms
         // and more when others come at the same moment.
-        let is_all = self.connections() + self.logging_in >= self.ceiling.get();
+        let (there, ceiling) = (self.connections(), self.ceiling.get());
+        let is_all = there + self.logging_in >= ceiling && 2 * there > ceiling;
         let is_back_soon = stay == Stay::Brief && is_all && self.may_lend_last(stay);
         let lendable = if is_back_soon { self.ceiling.get() } else { self.ceiling.exclusive() - 1 };
         if self.leases.len() >= lendable {

@@ -328,8 +328,14 @@ impl Session {
             // In their packet, or not at all.
             let questions = if wishes.is_empty() { Vec::new() } else { self.first_questions() };
             let commands: Vec<Command> = wishes.iter().chain(&questions).cloned().collect();
-            let replies = self.control.exchange_all(&commands, self.login_deadline())?;
-            self.learn_what_is_missing(&questions, replies.get(wishes.len()..).unwrap_or_default());
+            let deadline = self.login_deadline();
+            let mut tickets = self.control.send(&commands, deadline)?.into_iter();
+            for ticket in tickets.by_ref().take(wishes.len()) {
+                ticket.wait(deadline)?;
+            }
+            // No login fails for want of these.
+            let replies: Vec<Reply> = tickets.map_while(|ticket| ticket.wait(deadline).ok()).collect();
+            self.learn_what_is_missing(&questions, &replies);
         }
         self.prove_first_spare(self.login_deadline());
         Ok(())

@@ -37,7 +37,8 @@ impl Lease {
     }
 
     /// The same for a listing, whose questions are some work for the server: the next data connection comes about meanwhile, and what the answers
-    /// hold cannot stand in the place of its address.
+    /// hold cannot stand in the place of its address. Names can hold anything, replies too: the session is not lent again before the caller has
+    /// said that the answers are in step ([`Self::has_heard`]).
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -74,18 +75,18 @@ impl ActiveTransfer {
         if behind.is_empty() {
             return Vec::new();
         }
+        let deadline = after(self.session.options().deadlines.reply);
         if self.is_next_first {
             // So that the connection comes about while the server answers the rest.
-            self.session.hear_spare();
+            self.session.hear_spare(deadline);
         }
-        let answers = wait_for_all(behind.into_iter(), after(self.session.options().deadlines.reply));
+        let answers = wait_for_all(behind.into_iter(), deadline);
         let is_completion = |reply: &Reply| matches!(reply.code().number(), 226 | 250);
         let has_ended = self.transfer == Transfer::Complete && self.completion.as_ref().is_some_and(is_completion);
-        // Behind 226 all is in order, which no answer has; what does not fit then is what some answer held.
+        // Behind a listing's 226, which no answer has, all is in order; what does not fit then is what a name in an answer held.
+        let is_listed = self.is_next_first && has_ended && self.is_announced;
         let is_in_step = match &self.completion {
-            Some(reply) if has_ended && self.is_announced && reply.code().number() == 226 => {
-                !self.session.has_lost_step()
-            }
+            Some(reply) if is_listed && reply.code().number() == 226 => !self.session.has_lost_step(),
             _ => !self.session.note_lost_step(),
         };
         if is_in_step && self.is_announced && has_ended { answers } else { Vec::new() }

@@ -60,7 +60,8 @@ impl Starting {
         }
         self.greet(tls)?;
         for (verb, prelude) in verbs.into_iter().zip(tickets) {
-            let reply = prelude.wait(self.deadline)?;
+            // The transfer is on its way, and nobody waits for its end any more.
+            let reply = prelude.wait(self.deadline).inspect_err(|_| self.session.control().close())?;
             if is_question(verb) {
                 self.told.push(reply);
             } else if let Err(error) = self.check_prelude(verb, reply) {
