@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ftpfs::pool::{ActiveTransfer, Direction, Lease, OperationKind, Pool, PoolError, Purpose, Repeat, ServerOptions};
-use ftpfs::protocol::{Command, RemotePath, Secret};
+use ftpfs::protocol::{Command, RemotePath};
 use scripted_server::{Answer, Dialogue, ORDERLY, ScriptedServer};
-use servers::{PASSWORD, Server, ServerKind, ServerSettings, USER};
+use servers::{Server, ServerKind, ServerSettings};
 
 #[path = "support/scripted_server.rs"]
 mod scripted_server;
@@ -573,16 +573,7 @@ fn connect_to(server: &Server) -> Arc<Pool> {
 
 fn connect_to_with(server: &Server, change: fn(&mut ServerOptions)) -> Arc<Pool> {
     log();
-    let mut options = ServerOptions::new(server.host());
-    options.port = server.port();
-    options.user = USER.as_bytes().into();
-    options.password = Secret::new(PASSWORD);
-    if server.tls().is_some() {
-        let trust = ftpfs::connection::Trust::Anything;
-        let tls = ftpfs::connection::TlsOptions { trust, ..ftpfs::connection::TlsOptions::default() };
-        let client = ftpfs::connection::TlsClient::new(server.host(), server.port(), &tls).unwrap();
-        options.encryption = ftpfs::pool::Encryption::Explicit(client);
-    }
+    let mut options = server.options();
     change(&mut options);
     Pool::connect(options).unwrap()
 }

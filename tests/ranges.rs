@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ftpfs::pool::ServerOptions;
-use ftpfs::protocol::{RemotePath, Secret};
+use ftpfs::protocol::RemotePath;
 use ftpfs::remote::{FtpRemote, ReadStream, Remote as _, RemoteError};
 use scripted_server::{Answer, Dialogue, ScriptedServer};
-use servers::{PASSWORD, Server, ServerKind, ServerSettings, TlsSettings, TlsVersion, USER};
+use servers::{Server, ServerKind, ServerSettings, TlsSettings, TlsVersion};
 
 #[path = "support/scripted_server.rs"]
 mod scripted_server;
@@ -364,17 +364,7 @@ fn proftpd_ends_ranges_by_itself() {
         let content = content();
         fs::write(server.folder().join("file"), &content).unwrap();
         server.give("file");
-        let mut options = ServerOptions::new(server.host());
-        options.port = server.port();
-        options.user = USER.as_bytes().into();
-        options.password = Secret::new(PASSWORD);
-        if server.tls().is_some() {
-            let trust = ftpfs::connection::Trust::Anything;
-            let tls = ftpfs::connection::TlsOptions { trust, ..ftpfs::connection::TlsOptions::default() };
-            let client = ftpfs::connection::TlsClient::new(server.host(), server.port(), &tls).unwrap();
-            options.encryption = ftpfs::pool::Encryption::Explicit(client);
-        }
-        let remote = FtpRemote::connect(options).unwrap();
+        let remote = FtpRemote::connect(server.options()).unwrap();
         let stops = || {
             let operations = remote.connections().unwrap().traffic.operations;
             let stop = operations.iter().find(|operation| operation.kind == ftpfs::remote::OperationKind::Stop);

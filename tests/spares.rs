@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ftpfs::pool::{ActiveTransfer, Direction, Lease, Pool, PoolError, Purpose, Repeat, ServerOptions};
-use ftpfs::protocol::{Command, RemotePath, Secret};
+use ftpfs::protocol::{Command, RemotePath};
 use scripted_server::{Answer, Dialogue, ORDERLY, ScriptedServer};
-use servers::{PASSWORD, Server, ServerKind, ServerSettings, USER};
+use servers::{Server, ServerKind, ServerSettings};
 
 #[path = "support/scripted_server.rs"]
 mod scripted_server;
@@ -495,17 +495,7 @@ fn stop_that_is_answered_by_one_refusal_for_two_questions_ends_in_time() {
 
 fn connect(server: &Server) -> Arc<Pool> {
     log();
-    let mut options = ServerOptions::new(server.host());
-    options.port = server.port();
-    options.user = USER.as_bytes().into();
-    options.password = Secret::new(PASSWORD);
-    if server.tls().is_some() {
-        let trust = ftpfs::connection::Trust::Anything;
-        let tls = ftpfs::connection::TlsOptions { trust, ..ftpfs::connection::TlsOptions::default() };
-        let client = ftpfs::connection::TlsClient::new(server.host(), server.port(), &tls).unwrap();
-        options.encryption = ftpfs::pool::Encryption::Explicit(client);
-    }
-    Pool::connect(options).unwrap()
+    Pool::connect(server.options()).unwrap()
 }
 
 fn with_each_encryption(kind: ServerKind, test: fn(&Server)) {

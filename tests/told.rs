@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ftpfs::pool::ServerOptions;
-use ftpfs::protocol::{RemotePath, Secret};
+use ftpfs::protocol::RemotePath;
 use ftpfs::remote::{Extent, FtpRemote, Remote as _, RemoteError, RemoteResult};
 use scripted_server::{Answer, Dialogue, ScriptedServer};
-use servers::{PASSWORD, Server, ServerKind, ServerSettings, TlsSettings, TlsVersion, USER};
+use servers::{Server, ServerKind, ServerSettings, TlsSettings, TlsVersion};
 
 #[path = "support/scripted_server.rs"]
 mod scripted_server;
@@ -193,17 +193,7 @@ fn tells_what_the_file_is(kind: ServerKind) {
     for tls in [None, Some(TlsVersion::Tls12), Some(TlsVersion::Tls13)] {
         let settings = ServerSettings { tls: tls.map(TlsSettings::of), ..ServerSettings::default() };
         let Some(server) = Server::start(kind, settings) else { return };
-        let mut options = ServerOptions::new(server.host());
-        options.port = server.port();
-        options.user = USER.as_bytes().into();
-        options.password = Secret::new(PASSWORD);
-        if server.tls().is_some() {
-            let trust = ftpfs::connection::Trust::Anything;
-            let tls = ftpfs::connection::TlsOptions { trust, ..ftpfs::connection::TlsOptions::default() };
-            let client = ftpfs::connection::TlsClient::new(server.host(), server.port(), &tls).unwrap();
-            options.encryption = ftpfs::pool::Encryption::Explicit(client);
-        }
-        let remote = FtpRemote::connect(options).unwrap();
+        let remote = FtpRemote::connect(server.options()).unwrap();
         let mut sizes = Vec::new();
         for round in 0..20_u64 {
             let content: Vec<u8> = (0..5000 + round * 7).map(|place| (place * 31 + round) as u8).collect();

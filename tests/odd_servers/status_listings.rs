@@ -52,6 +52,12 @@ fn without_facts(status: fn(&[String]) -> Option<String>) -> Quirks {
     Quirks { banner: VSFTPD, has_facts: false, status, ..Quirks::default() }
 }
 
+/// As ProFTPD, whose MLSD hides links that STAT shows.
+fn hiding_links(status: fn(&[String]) -> Option<String>) -> Quirks {
+    let change_facts = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains("slink")).collect();
+    Quirks { banner: "220 ProFTPD odd", change_facts, status, ..Quirks::default() }
+}
+
 fn names(listing: &Listing) -> BTreeSet<String> {
     listing.entries.iter().map(|entry| entry.name.to_string()).collect()
 }
@@ -168,12 +174,8 @@ fn directory_too_long_for_a_reply_goes_back_to_list_for_good() {
 
 #[test]
 fn links_that_mlsd_hides_are_told_by_status_beside_it() {
-    fn without_links(lines: Vec<String>) -> Vec<String> {
-        lines.into_iter().filter(|line| !line.contains("slink")).collect()
-    }
     let start = |status| {
-        let quirks = Quirks { banner: "220 ProFTPD odd", change_facts: without_links, status, ..Quirks::default() };
-        let server = OddServer::start(quirks);
+        let server = OddServer::start(hiding_links(status));
         server.tree().put_file("/file", b"1");
         server.tree().put("/link", Node::Link("nowhere".into()));
         let remote = FtpRemote::connect(options(&server)).unwrap();
@@ -188,13 +190,9 @@ fn links_that_mlsd_hides_are_told_by_status_beside_it() {
     assert!(start(|_| None).dialogue().count("LIST") > 0);
 }
 
-/// As ProFTPD: MLSD hides links, and STAT shows them. Each directory has a file and a link.
+/// A server that hides links, each of whose directories has a file and one, and a client that has listed the first.
 fn start_hiding_links(status: fn(&[String]) -> Option<String>) -> (OddServer, FtpRemote) {
-    fn without_links(lines: Vec<String>) -> Vec<String> {
-        lines.into_iter().filter(|line| !line.contains("slink")).collect()
-    }
-    let quirks = Quirks { banner: "220 ProFTPD odd", change_facts: without_links, status, ..Quirks::default() };
-    let server = OddServer::start(quirks);
+    let server = OddServer::start(hiding_links(status));
     for directory in ["/a", "/b", "/c"] {
         server.tree().put(directory, Node::Directory);
         server.tree().put_file(&format!("{directory}/file"), b"1");

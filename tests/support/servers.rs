@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use ftpfs::connection::{TlsClient, TlsOptions, Trust};
+use ftpfs::pool::{Encryption, ServerOptions};
+use ftpfs::protocol::Secret;
 use tempfile::TempDir;
 
 #[path = "certificates.rs"]
@@ -218,6 +221,20 @@ impl Server {
             return format!("{scheme}://{USER}@[{}]:{}/", self.host(), port);
         }
         format!("{scheme}://{USER}@{}:{}/", self.host(), port)
+    }
+
+    /// What a client needs to log in, encrypted where the server is. Its certificate is not looked at.
+    pub(crate) fn options(&self) -> ServerOptions {
+        let mut options = ServerOptions::new(self.host());
+        options.port = self.port();
+        options.user = USER.as_bytes().into();
+        options.password = Secret::new(PASSWORD);
+        if self.tls().is_some() {
+            let tls = TlsOptions { trust: Trust::Anything, ..TlsOptions::default() };
+            let client = TlsClient::new(self.host(), self.port(), &tls).unwrap();
+            options.encryption = Encryption::Explicit(client);
+        }
+        options
     }
 
     /// Its TLS, and the files with its certificate.
